@@ -1,0 +1,76 @@
+// Package audit defines the entries of the audit log: who did what, to whom, when and from where. A store writes an
+// entry in the transaction of the change it speaks of, so that there is no change without an entry and no entry without
+// a change. Package audit never writes anything by itself, and an entry never holds a secret.
+package audit
+
+import (
+	"context"
+	"time"
+
+	"github.com/handstamp/handstamp/id"
+)
+
+// Kind says what happened. Applications may use kinds of their own, with a prefix of their own ("shop.order.cancelled").
+type Kind string
+
+// The kinds that Handstamp itself writes.
+const (
+	SignUp           Kind = "signup"
+	LoginOK          Kind = "login.ok"
+	LoginFailed      Kind = "login.failed"
+	LoginThrottled   Kind = "login.throttled"
+	SessionEnded     Kind = "session.ended"
+	UserSessionsEnd  Kind = "user.sessions_ended"
+	AllSessionsEnded Kind = "all.sessions_ended"
+	RefreshReused    Kind = "refresh.reused"
+	RefreshRepeated  Kind = "refresh.repeated"
+	RefreshAhead     Kind = "refresh.ahead"
+	RefreshForeign   Kind = "refresh.foreign_nonce"
+	PasswordChanged  Kind = "password.changed"
+	PasswordRehashed Kind = "password.rehashed"
+	SecretsRenewed   Kind = "session.secrets_renewed"
+	UserCreated      Kind = "user.created"
+	UserChanged      Kind = "user.changed"
+	UserDisabled     Kind = "user.disabled"
+	UserEnabled      Kind = "user.enabled"
+	UserDeleted      Kind = "user.deleted"
+	RolesChanged     Kind = "user.roles_changed"
+	RoleDefined      Kind = "role.defined"
+	RoleDeleted      Kind = "role.deleted"
+	KeyRotated       Kind = "key.rotated"
+	KeyRevoked       Kind = "key.revoked"
+	ServiceKeyAdded  Kind = "service_key.added"
+	ServiceKeyEnded  Kind = "service_key.deleted"
+	Restored         Kind = "log.restored"
+	SetupLinkUsed    Kind = "setup.link_used"
+)
+
+// Event is one entry. The zero value of a field means "not known" or "does not apply".
+type Event struct {
+	ID        id.Audit
+	At        time.Time         // UTC, microseconds; the fleet's time
+	Kind      Kind              // what happened
+	Actor     string            // who did it: a user id, a service key's id, "cli", "system", or "" for a visitor
+	Target    string            // whom or what it was done to: a user id, a role, a key
+	Session   id.Session        // the session it was done with, or the one that began or ended
+	IP        string            // the client's address, as found by the rules for trusted proxies
+	UserAgent string            // as sent, cut to 512 bytes
+	RequestID string            // the header Request-Id of the answer
+	Detail    map[string]string // facts that help, never a secret
+}
+
+// Filter selects entries. Zero fields select everything.
+type Filter struct {
+	User   id.User // entries whose actor or target is this user
+	Kind   Kind
+	Before id.Audit // entries older than this one: the last id of the page before
+	Limit  int      // 1 to 1,000
+}
+
+// Log reads the audit log. Implementations are safe for concurrent use.
+type Log interface {
+	// List returns entries newest first; none is an empty slice and no error.
+	List(ctx context.Context, f Filter) ([]Event, error)
+	// Sweep deletes at most limit entries that are older than before and says how many it deleted.
+	Sweep(ctx context.Context, before time.Time, limit int) (int, error)
+}

@@ -1,0 +1,325 @@
+package handstamp
+
+import (
+	"context"
+	"crypto/hkdf"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/handstamp/handstamp/audit"
+	"github.com/handstamp/handstamp/id"
+	"github.com/handstamp/handstamp/jwt"
+	"github.com/handstamp/handstamp/revoke"
+	"github.com/handstamp/handstamp/token"
+)
+
+// Auth starts, refreshes, lists and ends sessions, and checks requests (it embeds a [Verifier]). It is safe for
+// concurrent use. Open makes one; Close ends it.
+type Auth struct {
+	*Verifier
+	store    Store
+	opt      Options
+	minter   token.Minter
+	formKeys [][]byte
+	settled  Settings
+
+	reload chan struct{} // an event said that roles or keys changed
+	stop   context.CancelFunc
+	done   sync.WaitGroup
+}
+
+// Open checks the options, agrees with the store on what all processes share, reads the whole log, and starts what must
+// run beside requests: renewals of the lease, last-seen, sweeps, key rotation. It reports every mistake in the options at
+// once. Close the Auth before the store.
+func Open(ctx context.Context, store Store, opt Options) (*Auth, error) {
+	opt, err := opt.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	a := &Auth{store: store, opt: opt, reload: make(chan struct{}, 1)}
+	if err := a.deriveKeys(); err != nil {
+		return nil, err
+	}
+	if err := a.settle(ctx); err != nil {
+		return nil, err
+	}
+	v := &Verifier{
+		find: store.Sessions(), roles: &roleTable{fixed: opt.Roles}, seen: newLastSeen(), refuse: opt.RefuseStale,
+		cookies: newCookies(opt),
+		rules:   jwt.Rules{Issuer: opt.Token.Issuer, Audience: opt.Token.Audience},
+		answers: answers{loginURL: opt.LoginURL, onDenied: opt.OnDenied, logger: opt.Logger},
+	}
+	if opt.Keys != nil {
+		v.keys = opt.Keys
+		if err := opt.Keys.Maintain(ctx); err != nil {
+			return nil, fmt.Errorf("handstamp: signing keys: %w", err)
+		}
+	}
+	if v.origins, err = newOrigins(opt, v.cookies); err != nil {
+		return nil, err
+	}
+	a.Verifier = v
+	if err := a.follow(ctx); err != nil {
+		return nil, err
+	}
+	run, stop := context.WithCancel(context.WithoutCancel(ctx))
+	a.stop = stop
+	a.done.Go(func() { a.background(run) })
+	return a, nil
+}
+
+// Close stops what Open started, writes last-seen, and leaves the list of verifiers. It does not close the store.
+func (a *Auth) Close() error {
+	a.stop()
+	a.done.Wait()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	a.log.Close()
+	return a.seen.flush(ctx, a.store.Sessions())
+}
+
+// follow registers this process as a verifier, reads the log from its beginning, and the roles.
+func (a *Auth) follow(ctx context.Context) error {
+	start := a.opt.Now()
+	log, err := revoke.Follow(ctx, a.store.Log(), revoke.FollowOptions{
+		Clock: func() revoke.Instant {
+			now := a.opt.Now()
+			return revoke.Instant{Mono: now.Sub(start), Wall: now.Round(0).UTC()}
+		},
+		Name: a.name(), Logger: a.opt.Logger, OnEvents: a.onEvents,
+		OnReset: func() { a.roles.drop(); a.wake() },
+	})
+	if err != nil {
+		return fmt.Errorf("handstamp: follow the log of revocations: %w", err)
+	}
+	a.log = log
+	if err := a.roles.load(ctx, a.store); err != nil {
+		log.Close()
+		return fmt.Errorf("handstamp: read the roles: %w", err)
+	}
+	return nil
+}
+
+func (a *Auth) name() string {
+	if a.opt.Name != "" {
+		return a.opt.Name
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown host"
+	}
+	return fmt.Sprintf("%s/%d", host, os.Getpid())
+}
+
+// Labels separate the keys that are derived from one secret.
+const (
+	formLabel        = "handstamp/v1/csrf"
+	fingerprintLabel = "handstamp/v1/fingerprint"
+)
+
+func (a *Auth) deriveKeys() error {
+	secrets := a.opt.Secrets
+	if len(secrets) == 0 { // form tokens then last as long as the process; nothing else is made of it
+		var b [32]byte
+		rand.Read(b[:])
+		secrets = [][]byte{b[:]}
+	} else {
+		var err error
+		if a.minter, err = token.NewMinter(secrets); err != nil {
+			return err
+		}
+	}
+	for _, s := range secrets {
+		key, err := hkdf.Key(sha256.New, s, nil, formLabel, sha256.Size)
+		if err != nil {
+			return fmt.Errorf("derive the key for form tokens: %w", err)
+		}
+		a.formKeys = append(a.formKeys, key)
+	}
+	return nil
+}
+
+// settle agrees with the other processes on this database.
+func (a *Auth) settle(ctx context.Context) error {
+	want := Settings{Lease: a.opt.Lease}
+	for _, s := range a.opt.Secrets {
+		f, err := hkdf.Key(sha256.New, s, nil, fingerprintLabel, 8)
+		if err != nil {
+			return fmt.Errorf("derive a fingerprint: %w", err)
+		}
+		want.Secrets = append(want.Secrets, hex.EncodeToString(f))
+	}
+	got, err := a.store.Settle(ctx, want)
+	if errors.Is(err, ErrConflict) {
+		return errors.New("handstamp: this database is used with other secrets: give this process at least one of the secrets the others have")
+	}
+	if err != nil {
+		return fmt.Errorf("handstamp: agree on the settings of this database: %w", err)
+	}
+	if got.Lease != a.opt.Lease {
+		return fmt.Errorf("handstamp: the lease on this database is %v, and %v here: one value for all processes; change one of them", got.Lease, a.opt.Lease)
+	}
+	a.settled = got
+	return a.checkDurability(got.Durability)
+}
+
+// checkDurability refuses to offer value tokens on a store that may forget a revocation, unless somebody said so.
+func (a *Auth) checkDurability(d Durability) error {
+	accepted := a.opt.AcceptLoss == Volatile || a.opt.AcceptLoss == Window && d.Class == Window
+	if d.Class == Durable || d.Named || accepted {
+		return nil
+	}
+	for _, m := range a.opt.Modes {
+		if m != ModeSession {
+			return fmt.Errorf("handstamp: the store may lose acknowledged writes (%s), so the mode %s is refused; offer only %s, or accept the loss explicitly (AcceptLoss)", d.Class, m, ModeSession)
+		}
+	}
+	return nil
+}
+
+// now is the fleet's time, in microseconds.
+func (v *Verifier) now() time.Time {
+	t, _ := v.log.FleetNow()
+	return t.UTC().Truncate(time.Microsecond)
+}
+
+// issueTime is now, for those who write it into something that lives: a process that cannot place its clock within 5 s
+// does not issue.
+func (v *Verifier) issueTime() (time.Time, error) {
+	t, ok := v.log.FleetNow()
+	if !ok {
+		return time.Time{}, &UnavailableError{Err: errors.New("this process does not know the time well enough to issue credentials")}
+	}
+	return t.UTC().Truncate(time.Microsecond), nil
+}
+
+// learn applies what this process itself has just ended, ahead of the log's turn.
+func (a *Auth) learn(events []revoke.Event) {
+	if len(events) == 0 {
+		return
+	}
+	a.log.Learn(events...)
+	a.onEvents(events)
+}
+
+// onEvents is told of every event: roles and keys are read again in the background.
+func (a *Auth) onEvents(events []revoke.Event) {
+	for _, e := range events {
+		if e.Kind == revoke.KindRole || e.Kind == revoke.KindKey {
+			a.wake()
+			return
+		}
+	}
+}
+
+func (a *Auth) wake() {
+	select {
+	case a.reload <- struct{}{}:
+	default: // one is waiting already
+	}
+}
+
+// How often the background looks.
+const (
+	flushEvery    = time.Second
+	maintainEvery = 30 * time.Second
+	sweepLimit    = 1000
+	taskTimeout   = 10 * time.Second
+)
+
+// background does everything that does not belong on the path of a request. A step that fails is logged and done again
+// at its next turn.
+func (a *Auth) background(ctx context.Context) {
+	flush, maintain := time.NewTicker(flushEvery), time.NewTicker(maintainEvery)
+	defer flush.Stop()
+	defer maintain.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-flush.C:
+			a.task(ctx, "write last-seen", func(ctx context.Context) error { return a.seen.flush(ctx, a.store.Sessions()) })
+		case <-a.reload:
+			a.task(ctx, "read roles and keys", a.reread)
+		case <-maintain.C:
+			a.task(ctx, "maintain", a.maintain)
+		}
+	}
+}
+
+func (a *Auth) task(ctx context.Context, what string, fn func(context.Context) error) {
+	ctx, cancel := context.WithTimeout(ctx, taskTimeout)
+	defer cancel()
+	if err := fn(ctx); err != nil && ctx.Err() == nil {
+		a.opt.Logger.ErrorContext(ctx, "background task failed; it is done again later", "task", what, "error", err)
+	}
+}
+
+func (a *Auth) reread(ctx context.Context) error {
+	err := a.roles.load(ctx, a.store)
+	if a.opt.Keys != nil {
+		err = errors.Join(err, a.opt.Keys.Reload(ctx), a.opt.Keys.Maintain(ctx))
+	}
+	return err
+}
+
+// maintain keeps the copies young, rotates keys, and sweeps what is over in small steps.
+func (a *Auth) maintain(ctx context.Context) error {
+	now := a.now()
+	err := a.reread(ctx)
+	for _, sweep := range []func() (int, error){
+		func() (int, error) { return a.store.Sessions().Sweep(ctx, now, sweepLimit) },
+		func() (int, error) { return a.store.Log().Forget(ctx, now, sweepLimit) },
+		func() (int, error) { return a.store.Audit().Sweep(ctx, now.Add(-a.opt.AuditRetention), sweepLimit) },
+	} {
+		for {
+			n, sweepErr := sweep()
+			err = errors.Join(err, sweepErr)
+			if n < sweepLimit || sweepErr != nil {
+				break
+			}
+		}
+	}
+	return err
+}
+
+// entry completes an entry of the audit log.
+func (a *Auth) entry(c Client, e audit.Event, now time.Time) audit.Event {
+	e.ID, e.At = id.NewAudit(now), now
+	if e.Actor == "" {
+		e.Actor = c.Actor
+	}
+	e.IP, e.UserAgent, e.RequestID = c.IP, cut(c.UserAgent, maxUserAgentBytes), cut(c.RequestID, 128)
+	return e
+}
+
+// AuditEntry completes an entry for a unit of work of another package: id, time and client.
+func (a *Auth) AuditEntry(c Client, e audit.Event) audit.Event { return a.entry(c, e, a.now()) }
+
+// RecordAudit writes an entry of the application's own to the audit log.
+func (a *Auth) RecordAudit(ctx context.Context, e audit.Event) error {
+	if e.ID == "" {
+		now := a.now()
+		e.ID, e.At = id.NewAudit(now), now
+	}
+	err := a.store.Work().Do(ctx, func(tx Tx) error { return tx.Record(ctx, e) })
+	if err != nil {
+		return fmt.Errorf("write the audit entry: %w", err)
+	}
+	return nil
+}
+
+// Now is the time that this Auth decides by.
+func (a *Auth) Now() time.Time { return a.now() }
+
+// Event makes an event for a unit of work of another package: "role" with "change" after a role's definition changed,
+// "user" with "end" after a credential changed.
+func (a *Auth) Event(k revoke.Kind, of string, effect revoke.Effect, reason string) revoke.Event {
+	return a.event(k, of, effect, reason, a.now())
+}

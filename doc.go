@@ -1,0 +1,25 @@
+// Package handstamp answers one question for every request: who is this, and may they do that?
+//
+// Open an [Auth] on a store. When somebody has proved who they are, [Auth.Login] starts a session and writes its cookie;
+// [Verifier.Require] lets only good requests through to a handler; [FromContext] says who it is; [Auth.LogOut] and
+// [Auth.EndUser] end one session or all of a user's.
+//
+//	auth, err := handstamp.Open(ctx, memory.New(), handstamp.Options{PublicURL: "http://localhost:8080"})
+//	…
+//	proof, err := auth.Prove(ctx, "ada")     // before the password is checked
+//	if !passwordIsRight { … }
+//	_, err = auth.Login(w, r, proof)         // a session, and its cookie
+//	…
+//	mux.Handle("/notes", auth.Require()(notes))
+//
+// Users may live in the application's own table: a [UserID] is any string. Package account keeps users for applications
+// that have none, and package server is the whole of it over HTTP.
+//
+// One session stands behind every form of a credential ([ModeSession], [ModeToken], [ModeHybrid]); one list shows them
+// all and one call ends them all. Every answer is one of three: yes (a nil error), no (an error that is
+// [ErrUnauthenticated] or [ErrForbidden]), or "could not find out" (any other error), which is never taken for no: an
+// outage logs nobody out.
+//
+// The package never checks a password, never keeps a secret in the clear, and never lets a request wait for anything but
+// at most one look-up.
+package handstamp

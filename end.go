@@ -1,0 +1,242 @@
+package handstamp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/handstamp/handstamp/audit"
+	"github.com/handstamp/handstamp/id"
+	"github.com/handstamp/handstamp/jwt"
+	"github.com/handstamp/handstamp/revoke"
+	"github.com/handstamp/handstamp/token"
+)
+
+// EndOptions says how something ends.
+type EndOptions struct {
+	// WaitFleet waits until every registered verifier has applied the end or can no longer answer from memory. A check
+	// that begins after that, anywhere, does not accept what was ended.
+	WaitFleet bool
+	// Except is the one session that EndUser spares.
+	Except SessionID
+	// Reason is for people: lists, the audit log and "inspect" show it.
+	Reason string
+	// Client is who asked for it.
+	Client Client
+}
+
+// Ended is what was ended. It is returned once the end is durable and applied in this process.
+type Ended struct {
+	Sessions int  // live sessions that ended: exact up to 10,000
+	More     bool // there were more
+	By       uint64
+	// With WaitFleet: how many verifiers were waited for, how many of them only ran out of their lease, and how long.
+	Verifiers int
+	WaitedOut int
+	Waited    time.Duration
+}
+
+// Do runs a unit of work and, once it is committed, applies to this process what it ended, so that the very next check
+// here knows. fn may run more than once. If Do returns an error that is not fn's own, the outcome may be unknown.
+func Do[T any](ctx context.Context, a *Auth, w UnitOfWork[T], fn func(tx T) (Appended, error)) (Appended, error) {
+	var done Appended
+	err := w.Do(ctx, func(tx T) (err error) {
+		done, err = fn(tx)
+		return err
+	})
+	if err != nil {
+		return Appended{}, err
+	}
+	a.learn(done.Events)
+	return done, nil
+}
+
+// EndSession ends one session in all its forms. It answers ErrNotFound for an id without a record. Ending again answers
+// the same, and with WaitFleet waits for the event that ended it.
+func (a *Auth) EndSession(ctx context.Context, s SessionID, opt EndOptions) (Ended, error) {
+	found, err := a.store.Sessions().Find(ctx, Lookup{Session: s})
+	if err != nil {
+		return Ended{}, fmt.Errorf("find the session to end: %w", err)
+	}
+	if by := found.Session.EndedBy; by != 0 {
+		return a.waited(ctx, Ended{By: by}, opt)
+	}
+	user := found.Session.User
+	return a.end(ctx, user, opt, audit.Event{Kind: audit.SessionEnded, Target: string(user), Session: s},
+		a.event(revoke.KindSession, string(s), revoke.End, opt.Reason, a.now()))
+}
+
+// EndUser ends all sessions of a user, whoever keeps that user's account, but for opt.Except.
+func (a *Auth) EndUser(ctx context.Context, u UserID, opt EndOptions) (Ended, error) {
+	if _, err := id.ParseUser(string(u)); err != nil {
+		return Ended{}, err
+	}
+	e := a.event(revoke.KindUser, string(u), revoke.End, opt.Reason, a.now())
+	e.Except = opt.Except
+	return a.end(ctx, u, opt, audit.Event{Kind: audit.UserSessionsEnd, Target: string(u), Session: opt.Except}, e)
+}
+
+// EndAll ends everybody's sessions. Service keys are not sessions and stay.
+func (a *Auth) EndAll(ctx context.Context, opt EndOptions) (Ended, error) {
+	return a.end(ctx, "", opt, audit.Event{Kind: audit.AllSessionsEnded},
+		a.event(revoke.KindAll, "", revoke.End, opt.Reason, a.now()))
+}
+
+// EndKey revokes a signing key: every token it ever signed is over. The standby key signs from then on.
+func (a *Auth) EndKey(ctx context.Context, kid string, opt EndOptions) (Ended, error) {
+	ended, err := a.end(ctx, "", opt, audit.Event{Kind: audit.KeyRevoked, Target: kid},
+		a.event(revoke.KindKey, kid, revoke.End, opt.Reason, a.now()))
+	if err == nil && a.opt.Keys != nil {
+		if err := a.opt.Keys.Reload(ctx); err != nil {
+			return ended, fmt.Errorf("the key is revoked, but the keys could not be read again: %w", err)
+		}
+	}
+	return ended, err
+}
+
+// EndServiceKey ends a program's credential.
+func (a *Auth) EndServiceKey(ctx context.Context, k id.ServiceKey, opt EndOptions) (Ended, error) {
+	return a.end(ctx, "", opt, audit.Event{Kind: audit.ServiceKeyEnded, Target: string(k)},
+		a.event(revoke.KindServiceKey, string(k), revoke.End, opt.Reason, a.now()))
+}
+
+// end is the one unit behind every way to end: lock the subject, record, append.
+func (a *Auth) end(ctx context.Context, lock UserID, opt EndOptions, entry audit.Event, e revoke.Event) (Ended, error) {
+	if opt.Reason != "" {
+		entry.Detail = map[string]string{"reason": opt.Reason}
+	}
+	done, err := Do(ctx, a, a.store.Work(), func(tx Tx) (Appended, error) {
+		if lock != "" {
+			if _, err := tx.Subject(ctx, lock); err != nil {
+				return Appended{}, fmt.Errorf("lock the subject: %w", err)
+			}
+		}
+		if err := tx.Record(ctx, a.entry(opt.Client, entry, e.At)); err != nil {
+			return Appended{}, fmt.Errorf("write the audit entry: %w", err)
+		}
+		return tx.Append(ctx, e)
+	})
+	if err != nil {
+		return Ended{}, err
+	}
+	return a.waited(ctx, Ended{Sessions: done.Sessions, More: done.More, By: done.Last()}, opt)
+}
+
+// waited waits for the fleet, if asked to.
+func (a *Auth) waited(ctx context.Context, e Ended, opt EndOptions) (Ended, error) {
+	if !opt.WaitFleet {
+		return e, nil
+	}
+	return a.WaitFleet(ctx, e)
+}
+
+// WaitFleet waits until every registered verifier has applied what was ended, or can no longer answer from memory. It
+// takes at most 1.12 times the lease.
+func (a *Auth) WaitFleet(ctx context.Context, e Ended) (Ended, error) {
+	w, err := a.log.Wait(ctx, e.By)
+	if err != nil {
+		return Ended{}, fmt.Errorf("it is ended, but waiting for the fleet did not finish: %w", err)
+	}
+	e.Verifiers, e.WaitedOut, e.Waited = w.Verifiers, w.WaitedOut, w.Took
+	return e, nil
+}
+
+// Changed says that what a user may do has changed where the application keeps it. Options.Permissions is asked, and
+// every token that says otherwise is stale from then on. Sessions go on.
+func (a *Auth) Changed(ctx context.Context, u UserID, opt EndOptions) (Ended, error) {
+	if _, err := id.ParseUser(string(u)); err != nil {
+		return Ended{}, err
+	}
+	for range maxRefreshTries {
+		sub, err := a.store.Sessions().Subject(ctx, u) // its number is read before the roles are asked for
+		if err != nil {
+			return Ended{}, fmt.Errorf("read the subject: %w", err)
+		}
+		g := sub.Grants
+		if a.opt.Permissions != nil {
+			if g, err = a.opt.Permissions(ctx, u); err != nil {
+				return Ended{}, fmt.Errorf("ask for permissions: %w", err)
+			}
+		}
+		done, err := a.writeGrants(ctx, u, g, sub.Changed, a.now())
+		if errors.Is(err, ErrConflict) {
+			continue // somebody else changed the roles meanwhile: what was asked may be old
+		}
+		if err != nil {
+			return Ended{}, err
+		}
+		return a.waited(ctx, Ended{By: done.Last()}, opt)
+	}
+	return Ended{}, &UnavailableError{Err: errors.New("the roles of this user change too often")}
+}
+
+// writeGrants writes roles that were asked for after changed was read. It answers ErrConflict if they moved since.
+func (a *Auth) writeGrants(ctx context.Context, u UserID, g Grants, changed uint64, now time.Time) (Appended, error) {
+	return Do(ctx, a, a.store.Work(), func(tx Tx) (Appended, error) {
+		sub, err := tx.Subject(ctx, u)
+		if err != nil {
+			return Appended{}, fmt.Errorf("lock the subject: %w", err)
+		}
+		if sub.Changed != changed {
+			return Appended{}, ErrConflict
+		}
+		sub.Grants = g
+		if err := tx.PutSubject(ctx, sub); err != nil {
+			return Appended{}, fmt.Errorf("write the subject: %w", err)
+		}
+		return tx.Append(ctx, a.event(revoke.KindUser, string(u), revoke.Change, "roles", now))
+	})
+}
+
+// LogOut ends the session behind any credential of it: good, expired or ended, as long as its signature, MAC or record
+// is genuine. An unknown credential is no error: there is nothing to end.
+func (a *Auth) LogOut(ctx context.Context, credential token.Secret, opt EndOptions) (Ended, error) {
+	s, err := a.sessionOf(ctx, credential.Reveal())
+	if errors.Is(err, ErrNotFound) {
+		return Ended{}, nil
+	}
+	if err != nil {
+		return Ended{}, err
+	}
+	if opt.Client.Actor == "" {
+		opt.Client.Actor = string(s.User)
+	}
+	return a.EndSession(ctx, s.ID, opt)
+}
+
+// sessionOf finds the record behind a genuine credential, whatever its state. It answers ErrNotFound for anything else.
+func (a *Auth) sessionOf(ctx context.Context, text string) (Session, error) {
+	l, ok := a.genuine(text)
+	if !ok {
+		return Session{}, ErrNotFound
+	}
+	found, err := a.store.Sessions().Find(ctx, l)
+	if err != nil {
+		return Session{}, fmt.Errorf("find the session: %w", err)
+	}
+	return found.Session, nil
+}
+
+func (a *Auth) genuine(text string) (Lookup, bool) {
+	if hash, err := token.Parse(token.Reference, text); err == nil {
+		return Lookup{Key: hash}, true
+	}
+	if t, err := a.minter.Open(text); err == nil {
+		return Lookup{Session: id.SessionFromBytes(t.Session)}, true
+	}
+	if a.keys == nil {
+		return Lookup{}, false
+	}
+	rules := a.rules
+	rules.Now = a.now()
+	if t, err := jwt.VerifyIgnoringExpiry(text, a.keys, rules); err == nil {
+		return Lookup{Session: id.Session(t.Session)}, true
+	}
+	return Lookup{}, false
+}
+
+// event makes an event that the log keeps for as long as it can matter.
+func (a *Auth) event(k revoke.Kind, of string, effect revoke.Effect, reason string, now time.Time) revoke.Event {
+	return revoke.Event{Kind: k, ID: of, Effect: effect, Reason: cut(reason, 200), At: now, Until: now.Add(revoke.Retention)}
+}

@@ -1,0 +1,242 @@
+package handstamp
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/handstamp/handstamp/audit"
+	"github.com/handstamp/handstamp/id"
+	"github.com/handstamp/handstamp/revoke"
+	"github.com/handstamp/handstamp/token"
+)
+
+// RefreshRequest is a request for the next access token.
+type RefreshRequest struct {
+	Token token.Secret // from the body or the refresh cookie
+	// IdempotencyKey makes a retry safe for as long as the successor was not used, also after the grace time. Keep the key
+	// before you send the request. Empty for none.
+	IdempotencyKey string
+	// Background does not count as activity of the user.
+	Background bool
+	Client     Client
+}
+
+// verdict is what to do with a refresh token. Its zero value is no verdict, so that a forgotten one is never "rotate".
+type verdict uint8
+
+const (
+	rotate verdict = iota + 1 // the current token: make the next generation
+	repeat                    // the one before: give its successor, the current one, again
+	hold                      // the current one, made a moment ago: give itself again, with a new access token
+	ahead                     // a generation that this store has not seen: the store was restored
+	reused                    // an old one came back: end the session
+)
+
+// presented is a refresh token as decideRefresh sees it, after its MAC and its nonce were found good.
+type presented struct {
+	generation uint32
+	request    token.Hash // of the Idempotency-Key; zero for none
+	now        time.Time
+}
+
+// decideRefresh is the whole rule, and pure. A lost answer, a retry and fifty tabs at once all end in rotate or repeat;
+// only a token that its owner can no longer hold is reused.
+func decideRefresh(cur Family, p presented, t Transport, grace time.Duration) verdict {
+	young := !cur.RotatedAt.IsZero() && p.now.Before(cur.RotatedAt.Add(grace))
+	switch {
+	case p.generation == cur.Generation && t == TransportCookie && young:
+		// A late Set-Cookie of a slower tab would put back an older generation, and be taken for theft later.
+		return hold
+	case p.generation == cur.Generation:
+		return rotate
+	case p.generation > cur.Generation:
+		return ahead
+	case p.generation+1 == cur.Generation && (young || p.request.Equal(cur.Request)):
+		return repeat
+	default:
+		return reused
+	}
+}
+
+// maxRefreshTries bounds how often a refresh starts over because another one of the same session was faster. Each time
+// somebody made progress.
+const maxRefreshTries = 100
+
+// Refresh gives the next access token of a session, and the next refresh token. Refreshing twice is harmless: whoever
+// asks again, or at the same time, gets the same next token. Errors that are ErrUnauthenticated say why not; of them only
+// ReasonReused has ended the session. Any other error means it is not known, and the same token may be sent again.
+func (a *Auth) Refresh(ctx context.Context, r RefreshRequest) (Grant, error) {
+	t, err := a.minter.Open(r.Token.Reveal()) // by MAC, before any store is touched
+	if err != nil {
+		return Grant{}, denied(ReasonInvalid, "refresh_mac")
+	}
+	for range maxRefreshTries {
+		g, err := a.refreshOnce(ctx, r, t)
+		if !errors.Is(err, ErrConflict) {
+			return g, err
+		}
+	}
+	return Grant{}, &UnavailableError{Err: errors.New("this session is refreshed too often at once")}
+}
+
+func (a *Auth) refreshOnce(ctx context.Context, r RefreshRequest, t token.RefreshToken) (Grant, error) {
+	now, err := a.issueTime()
+	if err != nil {
+		return Grant{}, err
+	}
+	found, err := a.store.Sessions().Find(ctx, Lookup{Session: id.SessionFromBytes(t.Session)})
+	if errors.Is(err, ErrNotFound) {
+		return Grant{}, denied(ReasonInvalid, "unknown_session")
+	}
+	if err != nil {
+		return Grant{}, fmt.Errorf("look up the session of a refresh token: %w", err)
+	}
+	s := found.Session
+	if err := judge(s, found.Subject, now); err != nil {
+		return Grant{}, err // an ended session answers revoked, never refresh_reused
+	}
+	if s.Mode != ModeHybrid {
+		return Grant{}, denied(ReasonInvalid, "mode")
+	}
+	if !s.Refresh.Nonce.Equal(t.Nonce.Hash()) {
+		// A family that new secrets have replaced, or a forgery with a leaked secret. The session itself lives.
+		return Grant{}, a.recordRefusal(ctx, r, s, audit.RefreshForeign, denied(ReasonRevoked, "family"), now)
+	}
+	p := presented{generation: t.Generation, request: hashKey(r.IdempotencyKey), now: now}
+	switch decideRefresh(s.Refresh, p, s.Transport, a.opt.Refresh.Grace) {
+	case rotate:
+		return a.rotate(ctx, r, found, t, now)
+	case repeat, hold:
+		return a.again(ctx, r, found, t, now)
+	case ahead:
+		if a.mayForward(found, now) {
+			return a.rotate(ctx, r, found, t, now)
+		}
+		return Grant{}, a.recordRefusal(ctx, r, s, audit.RefreshAhead, denied(ReasonExpired, "ahead_of_restored_store"), now)
+	default:
+		return Grant{}, a.endReused(ctx, r, s)
+	}
+}
+
+func hashKey(key string) token.Hash {
+	if key == "" {
+		return token.Hash{}
+	}
+	return sha256.Sum256([]byte(key))
+}
+
+// rotate moves the family on. The token that was presented decides which generation comes next, which is the current
+// one's successor unless the store was restored.
+func (a *Auth) rotate(ctx context.Context, r RefreshRequest, found Found, t token.RefreshToken, now time.Time) (Grant, error) {
+	s := found.Session
+	if t.Generation == math.MaxUint32 {
+		return Grant{}, denied(ReasonExpired, "generations")
+	}
+	found, err := a.today(ctx, found, now)
+	if err != nil {
+		return Grant{}, err
+	}
+	claims, err := a.claims(ctx, found.Session)
+	if err != nil {
+		return Grant{}, err
+	}
+	rotation := Rotation{
+		At: now, Claims: claims,
+		Family: Family{
+			Generation: t.Next().Generation, Nonce: s.Refresh.Nonce, RotatedAt: now, Request: hashKey(r.IdempotencyKey),
+			IP: r.Client.IP, UserAgent: cut(r.Client.UserAgent, maxUserAgentBytes),
+		},
+	}
+	if !r.Background {
+		rotation.SeenAt = now
+	}
+	after, err := a.store.Sessions().Rotate(ctx, s.ID, s.Refresh.Generation, rotation)
+	if errors.Is(err, ErrConflict) {
+		return Grant{}, ErrConflict
+	}
+	if err != nil {
+		return Grant{}, fmt.Errorf("rotate: %w", err)
+	}
+	return a.grant(after, secrets{nonce: t.Nonce}, now)
+}
+
+// again gives what was given before: the current generation, derived once more, and a new access token with the roles
+// of today. No time moves.
+func (a *Auth) again(ctx context.Context, r RefreshRequest, found Found, t token.RefreshToken, now time.Time) (Grant, error) {
+	s := found.Session
+	if s.Refresh.IP != r.Client.IP || s.Refresh.UserAgent != cut(r.Client.UserAgent, maxUserAgentBytes) {
+		// Not refused: people change networks. Not silent either: inside the grace a thief would look like this.
+		e := a.refreshEntry(r, s, audit.RefreshRepeated, now)
+		if err := a.RecordAudit(ctx, e); err != nil {
+			return Grant{}, err
+		}
+	}
+	found, err := a.today(ctx, found, now)
+	if err != nil {
+		return Grant{}, err
+	}
+	return a.grant(found, secrets{nonce: t.Nonce}, now)
+}
+
+// today asks the application for the user's roles, if it keeps them, and writes them if they are others than before. It
+// answers with the record as it is then.
+func (a *Auth) today(ctx context.Context, found Found, now time.Time) (Found, error) {
+	if a.opt.Permissions == nil {
+		return found, nil
+	}
+	sub := found.Subject
+	g, err := a.opt.Permissions(ctx, sub.User)
+	if err != nil {
+		return Found{}, fmt.Errorf("ask for permissions: %w", err)
+	}
+	if sameGrants(g, sub.Grants) {
+		return found, nil
+	}
+	if _, err := a.writeGrants(ctx, sub.User, g, sub.Changed, now); err != nil {
+		return Found{}, err // a conflict starts the refresh over
+	}
+	return a.store.Sessions().Find(ctx, Lookup{Session: found.Session.ID})
+}
+
+// restoreWindow is how long after a restore a client may be ahead of the store.
+const restoreWindow = time.Hour
+
+func (a *Auth) mayForward(found Found, now time.Time) bool {
+	restored := found.Subject.RestoredAt
+	return a.opt.Refresh.ForwardAfterRestore && !restored.IsZero() &&
+		found.Session.CreatedAt.Before(restored) && now.Before(restored.Add(restoreWindow))
+}
+
+// endReused ends the session of a token that came back after it was spent.
+func (a *Auth) endReused(ctx context.Context, r RefreshRequest, s Session) error {
+	now := a.now()
+	_, err := Do(ctx, a, a.store.Work(), func(tx Tx) (Appended, error) {
+		if _, err := tx.Subject(ctx, s.User); err != nil {
+			return Appended{}, err
+		}
+		if err := tx.Record(ctx, a.refreshEntry(r, s, audit.RefreshReused, now)); err != nil {
+			return Appended{}, err
+		}
+		return tx.Append(ctx, a.event(revoke.KindSession, string(s.ID), revoke.End, string(ReasonReused), now))
+	})
+	if err != nil {
+		return fmt.Errorf("end the session of a reused refresh token: %w", err)
+	}
+	return denied(ReasonReused, "generation")
+}
+
+// recordRefusal writes the audit entry and then answers the refusal. Without the entry the answer is "don't know".
+func (a *Auth) recordRefusal(ctx context.Context, r RefreshRequest, s Session, k audit.Kind, refusal error, now time.Time) error {
+	if err := a.RecordAudit(ctx, a.refreshEntry(r, s, k, now)); err != nil {
+		return err
+	}
+	return refusal
+}
+
+func (a *Auth) refreshEntry(r RefreshRequest, s Session, k audit.Kind, now time.Time) audit.Event {
+	return a.entry(r.Client, audit.Event{Kind: k, Target: string(s.User), Session: s.ID}, now)
+}

@@ -1,0 +1,103 @@
+package revoke
+
+import (
+	"errors"
+	"time"
+
+	"github.com/handstamp/handstamp/id"
+)
+
+// ErrNoLease is what a node answers when it is asked for a lease and holds none itself. It means "don't know".
+var ErrNoLease = errors.New("revoke: this node holds no lease itself")
+
+// ErrTooManyRemotes is what a node answers when it answers as many verifiers as it can keep account of.
+var ErrTooManyRemotes = errors.New("revoke: too many remote verifiers at this node")
+
+// errBehind is what a node answers to a verifier that has applied more than the node itself, as one that comes from
+// another node may have. It means "don't know".
+var errBehind = errors.New("revoke: this node is behind the verifier that asks")
+
+// maxRemotes bounds the memory that callers with ever new ids can make a node spend.
+const maxRemotes = 10_000
+
+// remotes is the account that a node keeps of the verifiers whose renewals it answers from its own memory. The log does
+// not know them; the node acknowledges for them.
+type remotes map[id.Verifier]remote
+
+// remote is one verifier that may hold a lease given by this node.
+type remote struct {
+	covered uint64        // under every lease of this node that it may hold, it has applied at least this
+	until   time.Duration // monotonic: then the last lease it was given has ended on any clock
+}
+
+// acknowledged returns how much of applied this node may acknowledge: no event that a remote may still be ignorant of
+// under a lease given here.
+func (r remotes) acknowledged(now Instant, applied uint64) uint64 {
+	for v, x := range r {
+		if now.Mono >= x.until {
+			delete(r, v)
+			continue
+		}
+		applied = min(applied, x.covered)
+	}
+	return applied
+}
+
+// heard notes that a verifier says it has applied n. It reports whether that was news.
+func (r remotes) heard(v id.Verifier, n uint64) bool {
+	x, ok := r[v]
+	if !ok || n <= x.covered {
+		return false
+	}
+	x.covered = n
+	r[v] = x
+	return true
+}
+
+// gave notes, before it is sent, an answer that lets v hold a lease once it has applied head.
+func (r remotes) gave(v id.Verifier, head uint64, until time.Duration) {
+	x, ok := r[v]
+	if !ok {
+		x.covered = head // the first answer holds all of it; it holds no other lease of ours
+	}
+	x.until = max(x.until, until)
+	r[v] = x
+}
+
+// answer answers another verifier's renewal from memory. Everything is counted from the moment before this node's own
+// question was sent: the age tells the remote how old the knowledge is, and the account ends when a lease from that
+// moment has ended on any clock.
+func (m *member) answer(now Instant, r Renewal) (Answer, error) {
+	s := m.state.Load()
+	age, ok := now.since(s.lease.from)
+	if !ok || s.lease.left(now) <= 0 {
+		return Answer{}, ErrNoLease
+	}
+	a := Answer{Age: age, Head: Head{
+		Log: m.journal.log, Seq: m.journal.applied(), Low: m.journal.low, LowTag: m.journal.lowTag, Lease: m.period,
+	}}
+	a.Head.Tag, _ = m.journal.tag(a.Head.Seq)
+	a.Head.Now = m.fleet.forOthers(now)
+	m.remotes.acknowledged(now, 0) // forget those whose leases have ended
+	if r.Log == a.Head.Log && r.Applied > a.Head.Seq {
+		m.urgent = true
+		return Answer{}, errBehind
+	}
+	events, more, ok := m.journal.after(r.Applied, r.Tag, min(max(r.Limit, 1), pageLimit))
+	if !ok || r.Log != m.journal.log {
+		a.Reset = true
+		return a, nil
+	}
+	if m.remotes.heard(r.Verifier, r.Applied) {
+		m.urgent = true // somebody may be waiting for it
+	}
+	a.Events, a.More = events, more
+	if more {
+		return a, nil
+	}
+	if _, known := m.remotes[r.Verifier]; !known && len(m.remotes) >= maxRemotes {
+		return Answer{}, ErrTooManyRemotes
+	}
+	m.remotes.gave(r.Verifier, a.Head.Seq, s.lease.from.Mono+margin(m.period))
+	return a, nil
+}

@@ -1,0 +1,56 @@
+package handstamp
+
+import (
+	"context"
+	"sync/atomic"
+
+	"github.com/handstamp/handstamp/permission"
+	"github.com/handstamp/handstamp/revoke"
+)
+
+// roleTable is this process's copy of what each role grants. It is a copy like every other: it says as of which number
+// it was read, and is not used for a role that an event has changed since.
+type roleTable struct {
+	fixed permission.Table // from Options.Roles; then nothing is read and nothing changes
+	copy  atomic.Pointer[roleCopy]
+}
+
+type roleCopy struct {
+	table permission.Table
+	asOf  uint64
+}
+
+func (t *roleTable) load(ctx context.Context, s Store) error {
+	if t.fixed != nil {
+		return nil
+	}
+	table, head, err := s.Roles(ctx)
+	if err != nil {
+		return err
+	}
+	t.copy.Store(&roleCopy{table: table, asOf: head})
+	return nil
+}
+
+// drop forgets the copy, after a reset of the log.
+func (t *roleTable) drop() { t.copy.Store(nil) }
+
+// current returns the table if it may be used for these roles; otherwise the store has to be asked.
+func (t *roleTable) current(log *revoke.Follower, roles []string) (permission.Table, bool) {
+	if t.fixed != nil {
+		return t.fixed, true
+	}
+	c := t.copy.Load()
+	if c == nil || log.RolesChanged(roles, c.asOf) {
+		return nil, false
+	}
+	return c.table, true
+}
+
+// of returns the definitions that came with a record.
+func (t *roleTable) of(f Found) permission.Table {
+	if t.fixed != nil {
+		return t.fixed
+	}
+	return f.Roles
+}

@@ -1,0 +1,327 @@
+package handstamp
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/handstamp/handstamp/audit"
+	"github.com/handstamp/handstamp/id"
+	"github.com/handstamp/handstamp/jwt"
+	"github.com/handstamp/handstamp/revoke"
+	"github.com/handstamp/handstamp/token"
+)
+
+// Login starts a session for a browser or a client that has just proved who it is, and writes its cookies. It applies
+// the origin rules, and ends the session whose cookie the request carries, since the new one takes its place.
+func (a *Auth) Login(w http.ResponseWriter, r *http.Request, p Proof) (Grant, error) {
+	if err := a.CheckOrigin(r); err != nil {
+		return Grant{}, err
+	}
+	p, err := a.FromRequest(r, p)
+	if err != nil {
+		return Grant{}, err
+	}
+	g, err := a.Start(r.Context(), p)
+	if err != nil {
+		return Grant{}, err
+	}
+	a.Deliver(w, g)
+	return g, nil
+}
+
+// FromRequest fills what a request says about a login: the client, unless it is set, and the session that a cookie login
+// takes the place of. An id that the client presents is never adopted.
+func (a *Auth) FromRequest(r *http.Request, p Proof) (Proof, error) {
+	if p.Client == (Client{}) {
+		p.Client = a.ClientOf(r)
+	}
+	if p.transport(a.opt) != TransportCookie {
+		return p, nil
+	}
+	text, ok, err := a.cookies.find(r, a.cookies.session)
+	if err != nil || !ok {
+		return p, nil // a broken cookie names no session; the new one overwrites it
+	}
+	s, err := a.sessionOf(r.Context(), text)
+	switch {
+	case err == nil && s.EndedBy == 0:
+		p.replaces, p.replacing = s.ID, s.User
+	case err != nil && !errors.Is(err, ErrNotFound):
+		return Proof{}, err
+	}
+	return p, nil
+}
+
+// Start begins a session for who a Proof is about. Errors: ErrDisabled, ErrProofOutdated (check the credential again,
+// once), ErrMode, ErrTooLarge; anything else means it is not known whether the session began.
+func (a *Auth) Start(ctx context.Context, p Proof) (Grant, error) {
+	s, err := a.Prepare(ctx, p)
+	if err != nil {
+		return Grant{}, err
+	}
+	if _, err := Do(ctx, a, a.store.Work(), func(tx Tx) (Appended, error) { return s.In(ctx, tx) }); err != nil {
+		return Grant{}, err
+	}
+	return s.Grant(ctx)
+}
+
+// Starting is a session that is about to begin, for those who begin it inside a larger unit of work: Prepare, In as the
+// last step of the unit, and Grant once the unit is committed.
+type Starting struct {
+	auth    *Auth
+	proof   Proof
+	session Session
+	grants  *Grants
+	now     time.Time
+	secrets secrets
+}
+
+// secrets are what a client will hold and a store never sees.
+type secrets struct {
+	reference token.Secret
+	nonce     token.Nonce
+}
+
+// Prepare asks for roles and claims, before any lock is taken, and draws the secrets.
+func (a *Auth) Prepare(ctx context.Context, p Proof) (*Starting, error) {
+	if p.user == "" {
+		return nil, errors.New("handstamp: a Proof comes from Auth.Prove")
+	}
+	now, err := a.issueTime()
+	if err != nil {
+		return nil, err
+	}
+	if p.Mode == "" {
+		p.Mode = a.opt.Modes[0]
+	}
+	if p.Transport = p.transport(a.opt); !slices.Contains(a.opt.Modes, p.Mode) {
+		return nil, fmt.Errorf("%w: %q", ErrMode, p.Mode)
+	}
+	if p.Transport != TransportCookie && p.Transport != TransportBearer {
+		return nil, fmt.Errorf("%w: transport %q", ErrMode, p.Transport)
+	}
+	s := &Starting{auth: a, proof: p, grants: p.Grants, now: now}
+	s.session = Session{
+		ID: id.NewSession(now), User: p.user, Mode: p.Mode, Transport: p.Transport, BrowserSession: p.BrowserSession,
+		Methods: slices.Clone(p.Methods), CreatedAt: now, AuthAt: p.provedAt.Truncate(time.Microsecond), SeenAt: now,
+		Stamp: p.stamp, IP: p.Client.IP, UserAgent: cut(p.Client.UserAgent, maxUserAgentBytes),
+	}
+	a.setEnds(&s.session, now)
+	s.secrets = draw(&s.session)
+	if a.opt.Permissions != nil {
+		g, err := a.opt.Permissions(ctx, p.user)
+		if err != nil {
+			return nil, fmt.Errorf("ask for permissions: %w", err)
+		}
+		s.grants = &g
+	}
+	if s.session.Claims, err = a.claims(ctx, s.session); err != nil {
+		return nil, err
+	}
+	return s, a.tryToMint(s.session, s.grants, now)
+}
+
+func (p Proof) transport(o Options) Transport {
+	mode := p.Mode
+	if mode == "" && len(o.Modes) > 0 {
+		mode = o.Modes[0]
+	}
+	switch {
+	case p.Transport != "":
+		return p.Transport
+	case mode == ModeSession:
+		return TransportCookie
+	default:
+		return TransportBearer
+	}
+}
+
+// setEnds fixes the absolute end, and the idle time, for a session's whole life. Ends are shortened at random by up to a
+// twentieth, never lengthened, so that what began together does not end together.
+func (a *Auth) setEnds(s *Session, now time.Time) {
+	absolute := a.opt.Session.AbsoluteTimeout
+	switch s.Mode {
+	case ModeSession:
+		s.IdleTimeout = min(a.opt.Session.IdleTimeout, absolute)
+	case ModeToken:
+		absolute = a.opt.Token.StatelessTTL
+	case ModeHybrid:
+		absolute = a.opt.Refresh.AbsoluteTimeout
+		s.IdleTimeout = min(a.opt.Refresh.IdleTimeout, absolute)
+	}
+	s.ExpiresAt = now.Add(jitter(absolute)).Truncate(time.Microsecond)
+}
+
+// jitter shortens a duration by up to 5 %. It needs to be uneven, not unpredictable.
+func jitter(d time.Duration) time.Duration {
+	return d - time.Duration(rand.Int64N(int64(d)/20+1))
+}
+
+// draw gives a session new secrets: the old ones open nothing once the record is written.
+func draw(s *Session) secrets {
+	var sec secrets
+	switch s.Mode {
+	case ModeSession:
+		sec.reference = token.Generate(token.Reference)
+		s.Key = token.HashOf(sec.reference)
+	case ModeHybrid:
+		sec.nonce = token.NewNonce()
+		s.Refresh = Family{Nonce: sec.nonce.Hash()}
+	}
+	return sec
+}
+
+// claims asks the application for its own claims and writes them as JSON.
+func (a *Auth) claims(ctx context.Context, s Session) ([]byte, error) {
+	if a.opt.Claims == nil {
+		return nil, nil
+	}
+	custom, err := a.opt.Claims(ctx, s)
+	if err != nil {
+		return nil, fmt.Errorf("ask for claims: %w", err)
+	}
+	if len(custom) == 0 {
+		return nil, nil
+	}
+	if err := jwt.CheckCustom(custom); err != nil {
+		return nil, fmt.Errorf("claims of the application: %w", err)
+	}
+	b, err := json.Marshal(custom)
+	if err != nil {
+		return nil, fmt.Errorf("claims of the application (%v) cannot be written as JSON", slices.Sorted(maps.Keys(custom)))
+	}
+	return b, nil
+}
+
+// In begins the session inside a unit of work. It is the unit's last step: it appends.
+func (s *Starting) In(ctx context.Context, tx Tx) (Appended, error) {
+	sub, err := tx.Subject(ctx, s.proof.user)
+	if err != nil {
+		return Appended{}, fmt.Errorf("lock the subject: %w", err)
+	}
+	switch {
+	case sub.Disabled || sub.Deleted:
+		return Appended{}, ErrDisabled
+	case sub.stamp() != s.proof.stamp:
+		return Appended{}, ErrProofOutdated
+	case s.auth.opt.Permissions != nil && sub.Changed != s.proof.changed:
+		return Appended{}, ErrProofOutdated // the roles were asked for before they changed
+	}
+	events, err := s.writeGrants(ctx, tx, sub)
+	if err != nil {
+		return Appended{}, err
+	}
+	over, err := s.evict(ctx, tx)
+	if err != nil {
+		return Appended{}, err
+	}
+	events = append(events, over...)
+	if err := tx.PutSession(ctx, s.session); err != nil {
+		return Appended{}, fmt.Errorf("write the session: %w", err)
+	}
+	if err := tx.Record(ctx, s.entry()); err != nil {
+		return Appended{}, fmt.Errorf("write the audit entry: %w", err)
+	}
+	if len(events) == 0 {
+		return Appended{}, nil
+	}
+	return tx.Append(ctx, events...)
+}
+
+// writeGrants keeps the roles that were asked for. If they are others than before, tokens that carry the old ones are
+// made stale.
+func (s *Starting) writeGrants(ctx context.Context, tx Tx, sub Subject) ([]revoke.Event, error) {
+	old := sub.Grants
+	if s.grants != nil {
+		sub.Grants = *s.grants
+	}
+	if err := tx.PutSubject(ctx, sub); err != nil { // also makes the row of a user who never had one
+		return nil, fmt.Errorf("write the subject: %w", err)
+	}
+	if sameGrants(old, sub.Grants) {
+		return nil, nil
+	}
+	return []revoke.Event{s.auth.event(revoke.KindUser, string(sub.User), revoke.Change, "roles", s.now)}, nil
+}
+
+func sameGrants(a, b Grants) bool {
+	return slices.Equal(a.Roles, b.Roles) && slices.Equal(a.Permissions, b.Permissions)
+}
+
+// evict ends the sessions that are too many, and the one whose place this login takes.
+func (s *Starting) evict(ctx context.Context, tx Tx) ([]revoke.Event, error) {
+	var events []revoke.Event
+	end := func(sid SessionID, of UserID, reason string) error {
+		events = append(events, s.auth.event(revoke.KindSession, string(sid), revoke.End, reason, s.now))
+		return tx.Record(ctx, s.auth.entry(s.proof.Client, audit.Event{
+			Kind: audit.SessionEnded, Target: string(of), Session: sid, Detail: map[string]string{"reason": reason},
+		}, s.now))
+	}
+	if limit := s.auth.opt.Session.MaxPerUser; limit > 0 {
+		ids, err := tx.Oldest(ctx, s.proof.user, s.now, limit-1)
+		if err != nil {
+			return nil, fmt.Errorf("find the oldest sessions: %w", err)
+		}
+		for _, sid := range ids {
+			if sid == s.proof.replaces {
+				continue
+			}
+			if err := end(sid, s.proof.user, "limit"); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if s.proof.replaces != "" {
+		if err := end(s.proof.replaces, s.proof.replacing, "replaced"); err != nil {
+			return nil, err
+		}
+	}
+	return events, nil
+}
+
+func (s *Starting) entry() audit.Event {
+	c := s.proof.Client
+	if c.Actor == "" {
+		c.Actor = string(s.proof.user)
+	}
+	return s.auth.entry(c, audit.Event{
+		Kind: audit.LoginOK, Target: string(s.proof.user), Session: s.session.ID,
+		Detail: map[string]string{"mode": string(s.session.Mode), "transport": string(s.session.Transport)},
+	}, s.now)
+}
+
+// Grant makes the credential, after the unit is committed. Everything in it comes from one read after the commit, and
+// only if the session is alive in that read: so its number may be that read's.
+func (s *Starting) Grant(ctx context.Context) (Grant, error) {
+	return s.auth.grantAfterCommit(ctx, s.session.ID, s.secrets)
+}
+
+func (a *Auth) grantAfterCommit(ctx context.Context, sid SessionID, sec secrets) (Grant, error) {
+	found, err := a.store.Sessions().Find(ctx, Lookup{Session: sid})
+	if err != nil {
+		return Grant{}, fmt.Errorf("read the session back: %w", unavailableIfGone(err))
+	}
+	now, err := a.issueTime()
+	if err != nil {
+		return Grant{}, err
+	}
+	if err := judge(found.Session, found.Subject, now); err != nil {
+		return Grant{}, err
+	}
+	return a.grant(found, sec, now)
+}
+
+// unavailableIfGone keeps "not found" from being read as an answer where a record must exist.
+func unavailableIfGone(err error) error {
+	if errors.Is(err, ErrNotFound) {
+		return errors.New("the record that was just written is not there")
+	}
+	return err
+}

@@ -1,0 +1,188 @@
+package handstamp
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/handstamp/handstamp/audit"
+	"github.com/handstamp/handstamp/permission"
+	"github.com/handstamp/handstamp/revoke"
+	"github.com/handstamp/handstamp/token"
+)
+
+// What a store answers besides success. Any other error means that the store could not find out or that the outcome is
+// unknown ("don't know"): the engine answers 503 and touches no cookie.
+var (
+	// ErrNotFound: there is no such record.
+	ErrNotFound = errors.New("handstamp: not found")
+	// ErrConflict: the record is not in the state (version, generation, alive) that the change was made for.
+	ErrConflict = errors.New("handstamp: conflict")
+	// ErrTaken: another record holds this unique value.
+	ErrTaken = errors.New("handstamp: taken")
+)
+
+// Store is what Auth needs of a backend. A backend's views for accounts and logins are other methods of its own type.
+// Everything is safe for concurrent use, and everything reads and writes the primary.
+type Store interface {
+	Sessions() Sessions
+	Work() UnitOfWork[Tx]
+	Log() revoke.Log
+	Audit() audit.Log
+	// Roles returns what every role grants, and the log's head as read in the same snapshot. A store without roles
+	// returns an empty table.
+	Roles(ctx context.Context) (permission.Table, uint64, error)
+	// Settle agrees on what every process on this database must have in common; see [Settings].
+	Settle(ctx context.Context, want Settings) (Settings, error)
+}
+
+// Settings is what all processes on one database must agree on.
+type Settings struct {
+	// Lease of the fleet. The first to settle sets it; later ones are told what it is, and nothing is changed.
+	Lease time.Duration
+	// Secrets are fingerprints of the secrets a process has, the first being the one it makes refresh tokens with. Settle
+	// keeps the latest list that shares a fingerprint with the one kept before. A list that shares none is refused with
+	// ErrConflict and nothing is changed. An empty list (a command that makes no tokens) is always accepted and not kept.
+	Secrets []string
+	// Durability is the store's own word in the answer; in the question it is ignored.
+	Durability Durability
+}
+
+// Durability says what a store promises of a write that it acknowledged.
+type Durability struct {
+	Class  DurabilityClass
+	Window time.Duration // what a crash may lose, for the class window
+	// Named is set by a store whose very name says that it keeps nothing (memory): asking for it is consent.
+	Named bool
+}
+
+// DurabilityClass is one of durable, window, volatile. The zero value promises nothing, like volatile.
+type DurabilityClass string
+
+// The classes.
+const (
+	Durable  DurabilityClass = "durable"  // survives the crash of any process and of the machine
+	Window   DurabilityClass = "window"   // a crash may lose the last moments
+	Volatile DurabilityClass = "volatile" // lost when the process ends
+)
+
+// Lookup names one credential to a store. Exactly one of Key, Session and ServiceKey is set.
+type Lookup struct {
+	Key        token.Hash // hash of a reference token
+	Session    SessionID
+	ServiceKey token.Hash // hash of a service key
+
+	// SigningKey is the kid whose state is wanted too; empty for none.
+	SigningKey string
+}
+
+// Found is everything that decides about one credential, read in one snapshot on the primary.
+type Found struct {
+	Session    Session
+	Subject    Subject    // of the session's user; for a service key only AllEnded and Head are set
+	ServiceKey ServiceKey // when Lookup.ServiceKey was set
+
+	// Roles are the definitions of at least the roles in Subject.Grants; nil where the store keeps no roles.
+	Roles permission.Table
+	// SigningKeyEnded is the number of the event that revoked Lookup.SigningKey; 0 while none did.
+	SigningKeyEnded uint64
+}
+
+// Sessions are reads and single statements. Dead records (tombstones) are found like live ones: the rules are the
+// engine's.
+type Sessions interface {
+	// Find answers ErrNotFound if there is no record for the credential.
+	Find(ctx context.Context, l Lookup) (Found, error)
+	// Subject reads one user's row without a lock. A user without a row is no error: see [Subject].
+	Subject(ctx context.Context, u UserID) (Subject, error)
+	// List returns live sessions, newest first (by id, descending).
+	List(ctx context.Context, f SessionFilter) ([]Session, error)
+	// Rotate moves a family one generation on if, in one atomic step, the session's generation is from and the session
+	// is alive ([Live]) at r.At. Otherwise it changes nothing and answers ErrConflict. It returns what Find would return
+	// in the snapshot of the change.
+	Rotate(ctx context.Context, s SessionID, from uint32, r Rotation) (Found, error)
+	// Touch moves SeenAt forward of sessions that are alive; never backwards, and never the record's Version. It may be
+	// lost by a crash.
+	Touch(ctx context.Context, seen map[SessionID]time.Time) error
+	// Sweep deletes at most limit records whose absolute end is before now, and whatever else of this store has run out
+	// (counters of failed logins, one-time tokens). It says how many it deleted.
+	Sweep(ctx context.Context, now time.Time, limit int) (int, error)
+}
+
+// SessionFilter selects live sessions. The zero value selects all of them.
+type SessionFilter struct {
+	User  UserID
+	After SessionID // the last id of the page before; only older sessions follow
+	Limit int       // 1 to 10,001
+	Now   time.Time // sessions that are over at this time are left out
+}
+
+// Rotation is what a refresh writes.
+type Rotation struct {
+	At     time.Time // the time of the refresh
+	Family Family    // the state after it; its Generation is larger than from
+	SeenAt time.Time // new last activity; zero leaves it (a refresh in the background)
+	Claims []byte    // the application's claims as of now
+}
+
+// UnitOfWork runs fn in one transaction: everything is durable when Do returns nil, and nothing has happened otherwise,
+// unless the error says that the outcome is unknown. fn may run again after a conflict between transactions and has no
+// effect outside tx. fn's error comes back as it is. Do does not nest.
+type UnitOfWork[T any] interface {
+	Do(ctx context.Context, fn func(tx T) error) error
+}
+
+// Tx is what every change of a session needs. Packages account and login extend it.
+type Tx interface {
+	// Subject reads a user's row and locks it against every other unit until this one ends.
+	Subject(ctx context.Context, u UserID) (Subject, error)
+	// PutSubject writes Disabled, Deleted, Grants, Email and EmailVerified, and makes the row if there is none. The
+	// numbers are not written: Append is what moves them.
+	PutSubject(ctx context.Context, s Subject) error
+	// PutSession creates a record (Version 0; ErrConflict if the id exists) or replaces one by compare-and-swap on
+	// Version (else ErrConflict). The stored Version is one more. A tombstone is never replaced (ErrConflict).
+	PutSession(ctx context.Context, s Session) error
+	// Oldest returns the live sessions of a user at a time, but for the newest keep ones, oldest first; at most 1,000.
+	Oldest(ctx context.Context, u UserID, now time.Time, keep int) ([]SessionID, error)
+	// Append is the last call of a unit that ends or changes something. It takes the numbers, writes the events and
+	// their effects, see [Appended]. Locks are taken in the order subject, session, log.
+	Append(ctx context.Context, e ...revoke.Event) (Appended, error)
+	// Record writes an entry of the audit log.
+	Record(ctx context.Context, e audit.Event) error
+}
+
+// Appended is what Tx.Append did. For each event the store gives it a number and a tag, keeps it in the log, and writes
+// its effect on the records it names:
+//
+//   - session/end: the tombstone (EndedBy, EndedAt, EndReason) if there is none yet; session/change: Session.Changed.
+//   - user/end: Subject.Ended, EndedAt, EndReason (the row is made if there is none). If Except names a session of this
+//     user that is alive, its Stamp becomes the event's number; otherwise the event is written without Except.
+//   - user/change: Subject.Changed (the row is made if there is none).
+//   - key/end and service_key/end: the revocation of that key, if there is none yet.
+//   - all/end: the log's all_ended.
+//   - role/change: none; the role itself was written before.
+//
+// Restoring a database is not an event of this kind: see the Restored method of the backends, which also sets
+// Subject.RestoredAt for every subject.
+type Appended struct {
+	Events []revoke.Event // as they are in the log, with number and tag
+	// Sessions is how many live sessions the events ended: exact up to 10,000; More says there were more.
+	Sessions int
+	More     bool
+}
+
+// Last is the number of the last event, 0 if there is none.
+func (a Appended) Last() uint64 {
+	if len(a.Events) == 0 {
+		return 0
+	}
+	return a.Events[len(a.Events)-1].Seq
+}
+
+// Live is the one rule for when a session's record counts as alive, for stores that must decide it in a statement and
+// for those that call it: no tombstone, no later end of its user or of everybody, the user enabled, and neither the
+// absolute nor the idle end reached at now. The ends themselves are over.
+func Live(s Session, sub Subject, now time.Time) bool {
+	return s.EndedBy == 0 && !sub.Disabled && !sub.Deleted && s.Stamp >= sub.stamp() &&
+		now.Before(s.ExpiresAt) && (s.IdleTimeout == 0 || now.Before(s.SeenAt.Add(s.IdleTimeout)))
+}

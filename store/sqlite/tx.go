@@ -1,0 +1,172 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/handstamp/handstamp"
+	"github.com/handstamp/handstamp/account"
+	"github.com/handstamp/handstamp/login"
+)
+
+// unit is one transaction. It is the Tx of every view.
+type unit struct {
+	s    *Store
+	l    *link
+	ctx  context.Context // of Do; a call's own may end earlier
+	over bool            // the transaction has ended; a Tx that was kept does nothing
+
+	// broken is the first failure of the engine. After some (disk full, I/O error) it has rolled back by itself, and what
+	// followed would be committed one by one; so nothing follows.
+	broken error
+
+	first, last uint64 // numbers that this unit took
+}
+
+// work gives units of work as one consumer sees them.
+type work[T any] struct {
+	s    *Store
+	view func(*unit) T
+}
+
+// Do implements handstamp.UnitOfWork.
+func (w work[T]) Do(ctx context.Context, fn func(tx T) error) error {
+	return w.s.do(ctx, func(u *unit) error { return fn(w.view(u)) })
+}
+
+// Work is the engine's view.
+func (s *Store) Work() handstamp.UnitOfWork[handstamp.Tx] {
+	return work[handstamp.Tx]{s, func(u *unit) handstamp.Tx { return u }}
+}
+
+// AccountWork is the view of package account.
+func (s *Store) AccountWork() handstamp.UnitOfWork[account.Tx] {
+	return work[account.Tx]{s, func(u *unit) account.Tx { return u }}
+}
+
+// LoginWork is the view of package login.
+func (s *Store) LoginWork() handstamp.UnitOfWork[login.Tx] {
+	return work[login.Tx]{s, func(u *unit) login.Tx { return u }}
+}
+
+// maxTries bounds how often a unit begins again because another process held a lock in the middle of it, which in WAL
+// mode only a recovery or a schema change does.
+const maxTries = 4
+
+func (s *Store) do(ctx context.Context, fn func(*unit) error) error {
+	for try := 1; ; try++ {
+		err := s.once(ctx, fn)
+		if try == maxTries || !busy(err) || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
+func (s *Store) once(ctx context.Context, fn func(*unit) error) error {
+	l, err := s.writer.take(ctx)
+	if err != nil {
+		return fmt.Errorf("wait for the writer: %w", err)
+	}
+	if s.stopped.Load() {
+		s.writer.give(l, true)
+		return errStopped
+	}
+	if err := s.whileBusy(ctx, func() error { return l.script("BEGIN IMMEDIATE") }); err != nil {
+		s.writer.give(l, false)
+		return fmt.Errorf("begin: %w", readOnly(err))
+	}
+	u := &unit{s: s, l: l, ctx: ctx}
+	defer u.abandon() // also when fn panics or ends its goroutine
+	if err := fn(u); err != nil {
+		return err
+	}
+	return u.commit()
+}
+
+// abandon rolls back what was not committed, and gives the connection back.
+func (u *unit) abandon() {
+	if u.over {
+		return
+	}
+	u.over = true
+	// The engine may have rolled back already; the error then says so, and a new connection is certainly clean.
+	err := u.l.script("ROLLBACK")
+	u.s.writer.give(u.l, err == nil)
+}
+
+func (u *unit) commit() error {
+	if u.broken != nil {
+		return u.broken
+	}
+	if err := u.ctx.Err(); err != nil {
+		return err // nobody waits for it any more
+	}
+	u.over = true
+	err := u.l.script("COMMIT")
+	if err == nil {
+		u.s.writer.give(u.l, true)
+		u.s.appended(u.first, u.last)
+		return nil
+	}
+	if p := primary(err); p == codeIO || p == codeCorrupt {
+		u.s.stopped.Store(true)
+		u.s.log.Error("sqlite: a commit failed; writes are refused until the store is opened again", "error", err)
+	}
+	_ = u.l.script("ROLLBACK")
+	u.s.writer.give(u.l, false)
+	return &unknownError{err}
+}
+
+// ready is asked at the beginning of every call on a unit.
+func (u *unit) ready(ctx context.Context) error {
+	switch {
+	case u.over:
+		return errors.New("the unit of work is over")
+	case u.broken != nil:
+		return u.broken
+	case u.ctx.Err() != nil:
+		return u.ctx.Err()
+	default:
+		return ctx.Err()
+	}
+}
+
+// exec runs a statement of the unit. An answer of the engine that says something about the data (a unique value that is
+// taken) leaves the unit usable; every other failure ends it.
+func (u *unit) exec(query string, args ...any) (int64, error) {
+	n, err := u.l.exec(query, args...)
+	return n, u.note(err)
+}
+
+func (u *unit) row(query string, args []any, into ...any) error {
+	return u.note(u.l.row(query, args, into...))
+}
+
+func (u *unit) each(query string, args []any, scan func(scanner) error) error {
+	return u.note(u.l.each(u.ctx, query, args, scan))
+}
+
+func (u *unit) note(err error) error {
+	if err != nil && !absent(err) && primary(err) != codeConstraint {
+		u.broken = err
+	}
+	return err
+}
+
+// change runs a statement that must change exactly one row, and says what it means that it did not.
+func (u *unit) change(otherwise error, query string, args ...any) error {
+	n, err := u.exec(query, args...)
+	switch {
+	case duplicate(err):
+		return handstamp.ErrTaken
+	case exists(err):
+		return handstamp.ErrConflict
+	case err != nil:
+		return err
+	case n == 0:
+		return otherwise
+	default:
+		return nil
+	}
+}

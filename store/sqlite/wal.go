@@ -1,0 +1,109 @@
+package sqlite
+
+import (
+	"context"
+	sqldriver "database/sql/driver"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+type connector = sqldriver.Connector
+
+// minEngine is the oldest engine that is used: before it, two connections that wrote and checkpointed at the same
+// moment could leave the file damaged (the "WAL-reset" fault, fixed in SQLite 3.51.3).
+const minEngine = 3_051_003
+
+// checkEngine refuses an engine older than minEngine: a build may replace the module.
+func checkEngine(l *link) error {
+	var version string
+	if err := l.row("SELECT sqlite_version()", nil, &version); err != nil {
+		return fmt.Errorf("ask for the engine's version: %w", err)
+	}
+	if engineNumber(version) < minEngine {
+		return fmt.Errorf("the SQLite engine is version %s; 3.51.3 or newer is needed", version)
+	}
+	return nil
+}
+
+// engineNumber is 3_051_003 for "3.51.3", and 0 for what is no version.
+func engineNumber(version string) int {
+	parts := strings.Split(version, ".")
+	if len(parts) < 3 {
+		return 0
+	}
+	n := 0
+	for _, p := range parts[:3] {
+		v, err := strconv.Atoi(p)
+		if err != nil || v < 0 || v > 999 {
+			return 0
+		}
+		n = n*1000 + v
+	}
+	return n
+}
+
+// useWAL puts the file into WAL mode, which stays with the file. Processes that start together get in each other's way
+// here, and the engine does not always wait by itself.
+func (s *Store) useWAL(ctx context.Context) error {
+	l, err := s.writer.take(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.writer.give(l, true)
+	if err := checkEngine(l); err != nil {
+		return err
+	}
+	return s.whileBusy(ctx, func() error {
+		var mode string
+		if err := l.row("PRAGMA journal_mode(WAL)", nil, &mode); err != nil {
+			return readOnly(fmt.Errorf("switch to WAL mode: %w", err))
+		}
+		if mode != "wal" {
+			return fmt.Errorf("the file cannot be put into WAL mode (it stays in mode %s); it must be on a local disk", mode)
+		}
+		return nil
+	})
+}
+
+// readOnly says in words what the engine's code for it means.
+func readOnly(err error) error {
+	if p := primary(err); p == codeReadOnly || p == codeCantOpen {
+		return fmt.Errorf("%w (%w)", ErrReadOnly, err)
+	}
+	return err
+}
+
+// whileBusy repeats what another process's lock prevents, until Options.BusyTimeout or the context's end.
+func (s *Store) whileBusy(ctx context.Context, try func() error) error {
+	deadline := time.Now().Add(s.busy)
+	for {
+		err := try()
+		if err == nil || !busy(err) {
+			return err
+		}
+		if ctx.Err() != nil {
+			return errors.Join(ctx.Err(), err)
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("wait %v for another process: %w", s.busy, err)
+		}
+		if err := pause(ctx, 5*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+// pause waits; some refusals of the engine come at once, and asking again without a pause would keep a processor busy.
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}

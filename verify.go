@@ -1,0 +1,279 @@
+package handstamp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/handstamp/handstamp/id"
+	"github.com/handstamp/handstamp/jwt"
+	"github.com/handstamp/handstamp/permission"
+	"github.com/handstamp/handstamp/revoke"
+	"github.com/handstamp/handstamp/token"
+)
+
+// Verifier answers who sent a request. It is the hot path: this file, read from top to bottom, is everything that
+// happens to a request. Nothing on it writes to a store, and at most one look-up is made for an answer.
+//
+// A Verifier is safe for concurrent use.
+type Verifier struct {
+	find    finder
+	log     *revoke.Follower
+	keys    verifyKeys // nil where there are no value tokens
+	roles   *roleTable
+	seen    *lastSeen
+	rules   jwt.Rules // issuer and audience; the time is set for each check
+	refuse  bool      // answer 503 under a lapsed lease instead of asking
+	cookies cookies
+	origins origins
+	answers answers // what is written when the answer is not yes
+}
+
+// finder is the one look-up: Sessions.Find of the primary.
+type finder interface {
+	Find(ctx context.Context, l Lookup) (Found, error)
+}
+
+// verifyKeys is the part of Keys that a check needs.
+type verifyKeys interface {
+	jwt.KeySet
+	Revoked(kid string) uint64
+}
+
+// Verify finds out who sent the request. It answers a Principal and nil; or an error that is ErrUnauthenticated; or
+// another error, which means "could not find out" and is answered with 503. On every error the Principal is zero.
+func (v *Verifier) Verify(r *http.Request) (Principal, error) { return v.Check(r) }
+
+// Check is Verify and then the rules. A rule that is not met is an error that is ErrForbidden.
+func (v *Verifier) Check(r *http.Request, rules ...Rule) (Principal, error) {
+	text, err := v.cookies.credential(r)
+	if err != nil {
+		return Principal{}, err
+	}
+	return v.CheckToken(r.Context(), text, rules...)
+}
+
+// VerifyToken is the same from a credential's text, for gRPC, command lines and workers.
+func (v *Verifier) VerifyToken(ctx context.Context, text string) (Principal, error) {
+	return v.CheckToken(ctx, text)
+}
+
+// CheckToken is VerifyToken and then the rules.
+func (v *Verifier) CheckToken(ctx context.Context, text string, rules ...Rule) (Principal, error) {
+	now := v.log.Now() // the one clock read of this check: an old reading would trust a lease that has lapsed since
+	p, asked, err := v.authenticate(ctx, text, now, wantFresh(rules))
+	if err != nil {
+		return Principal{}, err
+	}
+	err = obey(p, rules, now.Wall)
+	if err == nil {
+		return p, nil
+	}
+	if asked {
+		return Principal{}, err
+	}
+	// What is in memory may say yes, never no: a role that was given a moment ago could turn this into yes.
+	if p, _, err = v.authenticate(ctx, text, now, true); err != nil {
+		return Principal{}, err
+	}
+	if err = obey(p, rules, now.Wall); err != nil {
+		return Principal{}, err
+	}
+	return p, nil
+}
+
+// authenticate tells the kinds of credentials apart. asked says that the store was asked, so that its answer is final.
+func (v *Verifier) authenticate(ctx context.Context, text string, now revoke.Instant, fresh bool) (p Principal, asked bool, err error) {
+	switch kind, ours := token.KindOf(text); {
+	case ours && kind == token.Reference:
+		p, err = v.reference(ctx, text, now)
+		return p, true, err
+	case ours && kind == token.ServiceKey:
+		p, err = v.serviceKey(ctx, text, now)
+		return p, true, err
+	case ours: // a refresh or setup token opens nothing but its own door
+		return Principal{}, true, denied(ReasonInvalid, "kind")
+	case v.keys != nil && strings.IndexByte(text, '.') > 0:
+		return v.value(ctx, text, now, fresh)
+	default:
+		return Principal{}, true, denied(ReasonInvalid, "form")
+	}
+}
+
+// reference looks the session of an opaque token up. A mistyped or made-up token is refused by its checksum, and costs
+// no look-up.
+func (v *Verifier) reference(ctx context.Context, text string, now revoke.Instant) (Principal, error) {
+	key, err := token.Parse(token.Reference, text)
+	if err != nil {
+		return Principal{}, denied(ReasonInvalid, "checksum")
+	}
+	found, err := v.find.Find(ctx, Lookup{Key: key})
+	if errors.Is(err, ErrNotFound) {
+		return Principal{}, denied(ReasonInvalid, "unknown")
+	}
+	if err != nil {
+		return Principal{}, fmt.Errorf("look up the session: %w", err)
+	}
+	s := found.Session
+	if !s.Key.Equal(key) { // a store that answers with another record must not open the door
+		return Principal{}, fmt.Errorf("look up the session: the store answered with another record")
+	}
+	s.SeenAt = v.seen.latest(s.ID, s.SeenAt)
+	if err := judge(s, found.Subject, now.Wall); err != nil {
+		return Principal{}, err
+	}
+	v.seen.note(s, now.Wall)
+	return v.fromRecord(s, found, Reference), nil
+}
+
+// value checks a signed or encrypted token: signature and claims, then the events since it was made. Under a fresh lease
+// that is all, in memory. Otherwise the store is asked.
+func (v *Verifier) value(ctx context.Context, text string, now revoke.Instant, fresh bool) (Principal, bool, error) {
+	rules := v.rules
+	rules.Now = now.Wall
+	t, err := jwt.Verify(text, v.keys, rules)
+	if err != nil {
+		return Principal{}, true, deniedToken(err)
+	}
+	if by := v.keys.Revoked(t.KeyID); by != 0 {
+		return Principal{}, true, &DeniedError{Reason: ReasonRevoked, Check: "signing_key", By: by}
+	}
+	verdict := v.log.Check(now, revoke.Query{
+		Session: id.Session(t.Session), User: id.User(t.Subject), SigningKey: t.KeyID, AsOf: t.AsOf,
+	})
+	if verdict.Ended != 0 { // an event is final; no lease is needed to believe it
+		return Principal{}, true, &DeniedError{Reason: ReasonRevoked, Check: "event", By: verdict.Ended}
+	}
+	if verdict.Fresh && verdict.Changed == 0 && !fresh {
+		if table, ok := v.roles.current(v.log, t.Roles); ok {
+			return fromClaims(t, table), false, nil
+		}
+	} else if !verdict.Fresh && !fresh && v.refuse {
+		return Principal{}, true, fmt.Errorf("the lease has lapsed")
+	}
+	p, err := v.valueFromStore(ctx, t, now)
+	return p, true, err
+}
+
+// valueFromStore decides about a value token by what the store says now: session, subject, roles and signing key in one
+// snapshot.
+func (v *Verifier) valueFromStore(ctx context.Context, t jwt.Claims, now revoke.Instant) (Principal, error) {
+	found, err := v.find.Find(ctx, Lookup{Session: id.Session(t.Session), SigningKey: t.KeyID})
+	if errors.Is(err, ErrNotFound) {
+		return Principal{}, denied(ReasonInvalid, "unknown_session")
+	}
+	if err != nil {
+		return Principal{}, fmt.Errorf("look up the session of a token: %w", err)
+	}
+	s, sub := found.Session, found.Subject
+	if s.ID != id.Session(t.Session) || s.User != id.User(t.Subject) {
+		return Principal{}, denied(ReasonInvalid, "other_user")
+	}
+	if found.SigningKeyEnded != 0 {
+		return Principal{}, &DeniedError{Reason: ReasonRevoked, Check: "signing_key", By: found.SigningKeyEnded}
+	}
+	s.SeenAt = v.seen.latest(s.ID, s.SeenAt)
+	if err := judge(s, sub, now.Wall); err != nil {
+		return Principal{}, err
+	}
+	if changed := max(s.Changed, sub.Changed); changed > t.AsOf {
+		return Principal{}, &DeniedError{Reason: ReasonStale, Check: "changed", By: changed}
+	}
+	p := v.fromRecord(s, found, Value)
+	p.ExpiresAt = t.ExpiresAt
+	return p, nil
+}
+
+// serviceKey looks a program's credential up.
+func (v *Verifier) serviceKey(ctx context.Context, text string, now revoke.Instant) (Principal, error) {
+	hash, err := token.Parse(token.ServiceKey, text)
+	if err != nil {
+		return Principal{}, denied(ReasonInvalid, "checksum")
+	}
+	found, err := v.find.Find(ctx, Lookup{ServiceKey: hash})
+	if errors.Is(err, ErrNotFound) {
+		return Principal{}, denied(ReasonInvalid, "unknown")
+	}
+	if err != nil {
+		return Principal{}, fmt.Errorf("look up the service key: %w", err)
+	}
+	k := found.ServiceKey
+	switch {
+	case !k.Hash.Equal(hash):
+		return Principal{}, fmt.Errorf("look up the service key: the store answered with another record")
+	case k.EndedBy != 0:
+		return Principal{}, &DeniedError{Reason: ReasonRevoked, Check: "service_key", By: k.EndedBy, Since: k.EndedAt}
+	case !k.ExpiresAt.IsZero() && !now.Wall.Before(k.ExpiresAt):
+		return Principal{}, &DeniedError{Reason: ReasonExpired, Check: "service_key", Since: k.ExpiresAt}
+	}
+	return Principal{
+		User: UserID(k.ID), Form: Key, ExpiresAt: k.ExpiresAt,
+		more: &principalMore{grants: permission.NewSet(k.Permissions...)},
+	}, nil
+}
+
+// judge is the one rule for whether a record is good now, and if not, why. What was ended stays revoked, also after it
+// would have expired.
+func judge(s Session, sub Subject, now time.Time) error {
+	switch {
+	case s.EndedBy != 0:
+		return &DeniedError{Reason: ReasonRevoked, Check: "session_ended", By: s.EndedBy, Since: s.EndedAt}
+	case sub.Ended > s.Stamp:
+		return &DeniedError{Reason: ReasonRevoked, Check: "user_ended", By: sub.Ended, Since: sub.EndedAt}
+	case sub.AllEnded > s.Stamp:
+		return &DeniedError{Reason: ReasonRevoked, Check: "all_ended", By: sub.AllEnded, Since: sub.AllEndedAt}
+	case sub.Disabled || sub.Deleted:
+		return denied(ReasonRevoked, "user_disabled")
+	case !now.Before(s.ExpiresAt):
+		return &DeniedError{Reason: ReasonExpired, Check: "absolute_end", Since: s.ExpiresAt}
+	case s.IdleTimeout > 0 && !now.Before(s.SeenAt.Add(s.IdleTimeout)):
+		return &DeniedError{Reason: ReasonExpired, Check: "idle_end", Since: s.SeenAt.Add(s.IdleTimeout)}
+	}
+	return nil
+}
+
+// fromRecord makes the Principal of a session that was judged good.
+func (v *Verifier) fromRecord(s Session, found Found, form Form) Principal {
+	sub := found.Subject
+	table := v.roles.of(found)
+	grants := table.Grants(sub.Grants.Roles)
+	if len(sub.Grants.Permissions) > 0 {
+		grants = grants.Union(permission.NewSet(sub.Grants.Permissions...))
+	}
+	return Principal{
+		User: s.User, Session: s.ID, Form: form, AuthTime: s.AuthAt, ExpiresAt: s.ends(),
+		more: &principalMore{
+			roles: sub.Grants.Roles, methods: s.Methods, grants: grants, claims: s.Claims,
+			email: sub.Email, verified: sub.EmailVerified, asOf: sub.Head,
+		},
+	}
+}
+
+// fromClaims makes the Principal of a value token that no event hits.
+func fromClaims(t jwt.Claims, table permission.Table) Principal {
+	grants := table.Grants(t.Roles)
+	if len(t.Grants) > 0 {
+		grants = grants.Union(permission.NewSet(t.Grants...))
+	}
+	return Principal{
+		User: UserID(t.Subject), Session: SessionID(t.Session), Form: Value, AuthTime: t.AuthTime, ExpiresAt: t.ExpiresAt,
+		more: &principalMore{
+			roles: t.Roles, methods: t.Methods, grants: grants, custom: t.Custom, asOf: t.AsOf,
+		},
+	}
+}
+
+// deniedToken translates what package jwt says. "expired" is only ever said after the signature matched.
+func deniedToken(err error) error {
+	check := "token"
+	if e, ok := errors.AsType[*jwt.Error](err); ok {
+		check = e.Check
+	}
+	if errors.Is(err, jwt.ErrExpired) {
+		return denied(ReasonExpired, check)
+	}
+	return denied(ReasonInvalid, check)
+}
