@@ -112,8 +112,8 @@ type Keys interface {
 	// Key finds a key by its id, also one that was revoked: what a revoked key signed is called revoked, which can only be
 	// said once its signature was found good.
 	jwt.KeySet
-	// Revoked returns the number of the event that revoked a key, 0 if none did.
-	Revoked(kid string) uint64
+	// Revoked reports whether a key was revoked, and by which event (0 where that is not known).
+	Revoked(kid string) (by uint64, revoked bool)
 	// Seal signs, or encrypts, with the active key. now decides which key that is.
 	Seal(c jwt.Claims, now time.Time) (string, error)
 	// Maintain does what is due: create, publish, activate, retire, remove.

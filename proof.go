@@ -17,15 +17,21 @@ type Proof struct {
 	// Grants, if set, are written as the user's roles, unless Options.Permissions says what they are.
 	Grants *Grants
 
+	StartOptions
+
+	user     UserID
+	stamp    uint64
+	changed  uint64
+	provedAt time.Time
+}
+
+// StartOptions is how a session is to be kept. The zero value is the default of the Auth.
+type StartOptions struct {
 	Mode           Mode      // "" is the first of Options.Modes
 	Transport      Transport // "" is cookie for ModeSession and bearer otherwise
 	BrowserSession bool      // cookies end with the browser instead of with the session
 	Client         Client    // for the audit log and the list of devices
 
-	user      UserID
-	stamp     uint64
-	changed   uint64
-	provedAt  time.Time
 	replaces  SessionID
 	replacing UserID
 }

@@ -24,8 +24,8 @@ func (a *Auth) Login(w http.ResponseWriter, r *http.Request, p Proof) (Grant, er
 	if err := a.CheckOrigin(r); err != nil {
 		return Grant{}, err
 	}
-	p, err := a.FromRequest(r, p)
-	if err != nil {
+	var err error
+	if p.StartOptions, err = a.FromRequest(r, p.StartOptions); err != nil {
 		return Grant{}, err
 	}
 	g, err := a.Start(r.Context(), p)
@@ -38,25 +38,25 @@ func (a *Auth) Login(w http.ResponseWriter, r *http.Request, p Proof) (Grant, er
 
 // FromRequest fills what a request says about a login: the client, unless it is set, and the session that a cookie login
 // takes the place of. An id that the client presents is never adopted.
-func (a *Auth) FromRequest(r *http.Request, p Proof) (Proof, error) {
-	if p.Client == (Client{}) {
-		p.Client = a.ClientOf(r)
+func (a *Auth) FromRequest(r *http.Request, o StartOptions) (StartOptions, error) {
+	if o.Client == (Client{}) {
+		o.Client = a.ClientOf(r)
 	}
-	if p.transport(a.opt) != TransportCookie {
-		return p, nil
+	if o.transport(a.opt) != TransportCookie {
+		return o, nil
 	}
 	text, ok, err := a.cookies.find(r, a.cookies.session)
 	if err != nil || !ok {
-		return p, nil // a broken cookie names no session; the new one overwrites it
+		return o, nil // a broken cookie names no session; the new one overwrites it
 	}
 	s, err := a.sessionOf(r.Context(), text)
 	switch {
 	case err == nil && s.EndedBy == 0:
-		p.replaces, p.replacing = s.ID, s.User
+		o.replaces, o.replacing = s.ID, s.User
 	case err != nil && !errors.Is(err, ErrNotFound):
-		return Proof{}, err
+		return StartOptions{}, err
 	}
-	return p, nil
+	return o, nil
 }
 
 // Start begins a session for who a Proof is about. Errors: ErrDisabled, ErrProofOutdated (check the credential again,
@@ -128,9 +128,9 @@ func (a *Auth) Prepare(ctx context.Context, p Proof) (*Starting, error) {
 	return s, a.tryToMint(s.session, s.grants, now)
 }
 
-func (p Proof) transport(o Options) Transport {
+func (p StartOptions) transport(o Options) Transport {
 	mode := p.Mode
-	if mode == "" && len(o.Modes) > 0 {
+	if mode == "" {
 		mode = o.Modes[0]
 	}
 	switch {

@@ -40,7 +40,7 @@ type finder interface {
 // verifyKeys is the part of Keys that a check needs.
 type verifyKeys interface {
 	jwt.KeySet
-	Revoked(kid string) uint64
+	Revoked(kid string) (by uint64, revoked bool)
 }
 
 // Verify finds out who sent the request. It answers a Principal and nil; or an error that is ErrUnauthenticated; or
@@ -138,7 +138,7 @@ func (v *Verifier) value(ctx context.Context, text string, now revoke.Instant, f
 	if err != nil {
 		return Principal{}, true, deniedToken(err)
 	}
-	if by := v.keys.Revoked(t.KeyID); by != 0 {
+	if by, revoked := v.keys.Revoked(t.KeyID); revoked {
 		return Principal{}, true, &DeniedError{Reason: ReasonRevoked, Check: "signing_key", By: by}
 	}
 	verdict := v.log.Check(now, revoke.Query{

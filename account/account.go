@@ -65,7 +65,8 @@ type Tx interface {
 	// PutUser creates (Version 0) or replaces by compare-and-swap (handstamp.ErrConflict). Email is unique
 	// (handstamp.ErrTaken). Roles and Disabled are not written: they are the subject's.
 	PutUser(ctx context.Context, u User) error
-	// DeleteUser removes the account and its credentials; the subject's row stays.
+	// DeleteUser removes the account, its credentials, and IP and UserAgent from the records of its sessions. The
+	// subject's row stays.
 	DeleteUser(ctx context.Context, u handstamp.UserID) error
 	Credentials
 	Roles

@@ -18,7 +18,6 @@ const (
 	SignUp           Kind = "signup"
 	LoginOK          Kind = "login.ok"
 	LoginFailed      Kind = "login.failed"
-	LoginThrottled   Kind = "login.throttled"
 	SessionEnded     Kind = "session.ended"
 	UserSessionsEnd  Kind = "user.sessions_ended"
 	AllSessionsEnded Kind = "all.sessions_ended"

@@ -63,7 +63,7 @@ func b64(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s
 func forge(t testing.TB, k Key, header, payload string) string {
 	t.Helper()
 	signed := b64(header) + "." + b64(payload)
-	sig, err := method(k.Algorithm()).Sign(signed, k.s.private)
+	sig, err := method(k.Algorithm()).Sign(signed, k.s.private())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +125,7 @@ func TestInterop(t *testing.T) {
 			t.Fatal(err)
 		}
 		claims := gojwt.MapClaims{}
-		_, err = gojwt.ParseWithClaims(token, claims, func(*gojwt.Token) (any, error) { return k.s.public, nil },
+		_, err = gojwt.ParseWithClaims(token, claims, func(*gojwt.Token) (any, error) { return k.s.public(), nil },
 			gojwt.WithValidMethods([]string{string(alg)}), gojwt.WithIssuer(testIssuer), gojwt.WithAudience(testAudience),
 			gojwt.WithTimeFunc(func() time.Time { return testNow }), gojwt.WithExpirationRequired())
 		if err != nil || claims["sid"] != "ses_1" || claims["ep"] != float64(1<<32+7) {
@@ -135,7 +135,7 @@ func TestInterop(t *testing.T) {
 			"iss": testIssuer, "sub": "u", "aud": testAudience, "exp": testNow.Add(time.Minute).Unix(), "iat": testNow.Unix(),
 		})
 		theirs.Header["typ"], theirs.Header["kid"] = "at+jwt", k.ID()
-		text, err := theirs.SignedString(k.s.private)
+		text, err := theirs.SignedString(k.s.private())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -184,7 +184,7 @@ func TestJ1_AlgorithmIsTheKeys(t *testing.T) {
 func TestJ1_PublicKeyAsSecret(t *testing.T) {
 	for _, alg := range []Algorithm{ES256, EdDSA, RS256} {
 		k := testKeys()[alg]
-		der, err := x509.MarshalPKIXPublicKey(k.s.public)
+		der, err := x509.MarshalPKIXPublicKey(k.s.public())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -192,14 +192,14 @@ func TestJ1_PublicKeyAsSecret(t *testing.T) {
 		jwk := k.s.appendJWK(nil)
 		secrets := map[string][]byte{
 			"PEM": p, "PEM without newline": []byte(strings.TrimSpace(string(p))), "DER": der, "DER base64": []byte(base64.StdEncoding.EncodeToString(der)),
-			"JWK": jwk, "JWK newline": append(jwk[:len(jwk):len(jwk)], '\n'), "thumbprint input": thumbprintInput(k.s.public), "kid": []byte(k.ID()),
+			"JWK": jwk, "JWK newline": append(jwk[:len(jwk):len(jwk)], '\n'), "thumbprint input": thumbprintInput(k.s.public()), "kid": []byte(k.ID()),
 		}
-		if r, ok := k.s.public.(*rsa.PublicKey); ok {
+		if r, ok := k.s.public().(*rsa.PublicKey); ok {
 			secrets["PKCS1"] = x509.MarshalPKCS1PublicKey(r)
 			secrets["PKCS1 PEM"] = pem.EncodeToMemory(&pem.Block{Type: "RSA PUBLIC KEY", Bytes: secrets["PKCS1"]})
 			secrets["n"] = r.N.Bytes()
 		}
-		if e, ok := k.s.public.(ed25519.PublicKey); ok {
+		if e, ok := k.s.public().(ed25519.PublicKey); ok {
 			secrets["raw"] = e
 		}
 		for name, secret := range secrets {
@@ -631,7 +631,7 @@ func TestJ14_SpecialSignatures(t *testing.T) {
 	k := testKeys()[ES256]
 	signed := b64(header(k)) + "." + b64(payload(t))
 	sum := sha256.Sum256([]byte(signed))
-	der, err := ecdsa.SignASN1(rand.Reader, k.s.private.(*ecdsa.PrivateKey), sum[:])
+	der, err := ecdsa.SignASN1(rand.Reader, k.s.private().(*ecdsa.PrivateKey), sum[:])
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -40,6 +40,21 @@ type Claims struct {
 	// be one of the above or registered, nor sound like a secret:
 	// [ErrReservedClaim]. Claims can be read by whoever holds a signed token.
 	Custom map[string]any
+
+	// KeyID is the kid of the key that the token was checked with. It is set
+	// when a token is read and ignored when one is made.
+	KeyID string
+}
+
+// CheckCustom says whether an application's claims may be put into a token:
+// names and values as [Claims] has it. The error is [ErrReservedClaim] or
+// [ErrClaim] and names the claim, never its value.
+func CheckCustom(custom map[string]any) error {
+	w := writer{}
+	for _, name := range slices.Sorted(maps.Keys(custom)) {
+		w.custom(name, custom[name])
+	}
+	return w.err
 }
 
 // encode writes the claims as JSON, always in the same order.

@@ -40,7 +40,7 @@ type sealer struct {
 // encrypter is a verifier with what makes tokens.
 type encrypter struct {
 	verifier
-	secret []byte
+	secret hidden // []byte
 	header string
 }
 
@@ -70,7 +70,7 @@ func newEncryptionKey(secret []byte) (EncryptionKey, error) {
 	if err != nil {
 		return EncryptionKey{}, fmt.Errorf("use encryption key: %w", err)
 	}
-	e := &encrypter{secret: secret}
+	e := &encrypter{secret: hide(secret)}
 	e.alg, e.id, e.aead = A256GCM, secretID(secret, A256GCM), &sealer{AEAD: aead}
 	e.header = encodeHeader(`{"typ":"at+jwt","alg":"dir","enc":"A256GCM","kid":"` + e.id + `"}`)
 	return EncryptionKey{e}, nil
@@ -108,7 +108,7 @@ func (k EncryptionKey) MarshalPrivate() ([]byte, error) {
 	if k.e == nil {
 		return nil, ErrNoKey
 	}
-	return append(append([]byte(A256GCM), 0), k.e.secret...), nil
+	return append(append([]byte(A256GCM), 0), k.e.secret().([]byte)...), nil
 }
 
 // ParseEncryptionKey reads what [EncryptionKey.MarshalPrivate] wrote; it

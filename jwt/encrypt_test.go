@@ -79,10 +79,10 @@ func TestEncryptInterop(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if text, err := obj.Decrypt(k.e.secret); err != nil || string(text) != payload(t) {
+	if text, err := obj.Decrypt(k.e.secret().([]byte)); err != nil || string(text) != payload(t) {
 		t.Errorf("go-jose reads %q, %v", text, err)
 	}
-	enc, err := jose.NewEncrypter(jose.A256GCM, jose.Recipient{Algorithm: jose.DIRECT, Key: k.e.secret, KeyID: k.ID()},
+	enc, err := jose.NewEncrypter(jose.A256GCM, jose.Recipient{Algorithm: jose.DIRECT, Key: k.e.secret().([]byte), KeyID: k.ID()},
 		(&jose.EncrypterOptions{}).WithType("at+jwt"))
 	if err != nil {
 		t.Fatal(err)
@@ -152,7 +152,7 @@ func TestJ15_OnlyDirA256GCM(t *testing.T) {
 		refused(t, "JWE under a signing key", forgeEncrypted(k, strings.Replace(good, k.ID(), sk.ID(), 1), p), set, ErrSignature, CheckAlgorithm)
 		refused(t, "nested", forgeEncrypted(k, good, forge(t, sk, header(sk), p)), set, ErrSignature, CheckClaims)
 	}
-	hmac, err := NewHMACKey(k.e.secret)
+	hmac, err := NewHMACKey(k.e.secret().([]byte))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -69,7 +69,7 @@ func (s PublicSet) MarshalJSON() ([]byte, error) {
 // appendJWK writes a public key. The switch is over public types: a private
 // one cannot reach it, and a secret writes nothing.
 func (v *verifier) appendJWK(out []byte) []byte {
-	jwk := thumbprintInput(v.public)
+	jwk := thumbprintInput(v.public())
 	if jwk == nil {
 		return append(out, '{', '}')
 	}
@@ -109,7 +109,7 @@ func (k PublicKey) Thumbprint() string {
 	if k.v == nil {
 		return ""
 	}
-	sum := sha256.Sum256(thumbprintInput(k.v.public))
+	sum := sha256.Sum256(thumbprintInput(k.v.public()))
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
@@ -206,7 +206,7 @@ func parseJWK(r *reader) (PublicKey, bool, error) {
 	if j.kid == "" || len(j.kid) > maxKeyIDBytes {
 		return PublicKey{}, false, ErrKey
 	}
-	return PublicKey{&verifier{alg: Algorithm(j.alg), id: j.kid, public: public}}, true, nil
+	return PublicKey{&verifier{alg: Algorithm(j.alg), id: j.kid, public: hide(public)}}, true, nil
 }
 
 // public builds the key; nil for a combination that is not for us.

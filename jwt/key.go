@@ -63,18 +63,26 @@ func ParseAlgorithm(name string) (Algorithm, error) {
 	}
 }
 
+// hidden gives a value that package fmt cannot reach. A struct with a key in
+// an unexported field, printed with a verb that does not fit (%s), is followed
+// through pointers and printed in full, past every String and Format method;
+// functions are not called.
+type hidden func() any
+
+func hide(v any) hidden { return func() any { return v } }
+
 // verifier is the half of a key that checks. Nothing in it changes.
 type verifier struct {
 	alg    Algorithm
 	id     string
-	public any     // *ecdsa.PublicKey, ed25519.PublicKey, *rsa.PublicKey, or the HMAC secret
+	public hidden  // *ecdsa.PublicKey, ed25519.PublicKey, *rsa.PublicKey, or the HMAC secret
 	aead   *sealer // encryption keys only; public is nil then
 }
 
 // signer is a verifier with what makes tokens.
 type signer struct {
 	verifier
-	private any
+	private hidden
 	header  string // the encoded protected header, the same for every token of the key
 }
 
@@ -128,23 +136,24 @@ func NewHMACKey(secret []byte) (Key, error) {
 // newKey derives algorithm, public half and id from private material, so that
 // a key can never be used with an algorithm that is not its own.
 func newKey(private any) (Key, error) {
-	s := &signer{private: private}
+	var public any
+	s := &signer{private: hide(private)}
 	switch k := private.(type) {
 	case *ecdsa.PrivateKey:
-		s.alg, s.public = ES256, &k.PublicKey
+		s.alg, public = ES256, &k.PublicKey
 	case ed25519.PrivateKey:
-		s.alg, s.public = EdDSA, k.Public()
+		s.alg, public = EdDSA, k.Public()
 	case *rsa.PrivateKey:
-		s.alg, s.public = RS256, &k.PublicKey
+		s.alg, public = RS256, &k.PublicKey
 	case []byte:
-		s.alg, s.public = HS256, k
+		s.alg, public = HS256, k
 	default:
 		return Key{}, ErrKey
 	}
-	if err := checkPublic(s.public); err != nil {
+	if err := checkPublic(public); err != nil {
 		return Key{}, err
 	}
-	s.id = keyID(s.public)
+	s.public, s.id = hide(public), keyID(public)
 	s.header = encodeHeader(`{"typ":"at+jwt","alg":"` + string(s.alg) + `","kid":"` + s.id + `"}`)
 	return Key{s}, nil
 }
@@ -256,10 +265,10 @@ func (k Key) MarshalPrivate() ([]byte, error) {
 		return nil, ErrNoKey
 	}
 	out := append([]byte(k.s.alg), 0)
-	if secret, ok := k.s.private.([]byte); ok {
+	if secret, ok := k.s.private().([]byte); ok {
 		return append(out, secret...), nil
 	}
-	der, err := x509.MarshalPKCS8PrivateKey(k.s.private)
+	der, err := x509.MarshalPKCS8PrivateKey(k.s.private())
 	if err != nil {
 		return nil, fmt.Errorf("encode %s key: %w", k.s.alg, err)
 	}

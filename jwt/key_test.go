@@ -7,6 +7,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
@@ -69,11 +70,11 @@ func TestJ7_WeakKeys(t *testing.T) {
 			t.Errorf("ParseAlgorithm(%q) = %v", alg, err)
 		}
 	}
-	if n := testKeys()[RS256].s.public.(*rsa.PublicKey).N.BitLen(); n != 3072 {
+	if n := testKeys()[RS256].s.public().(*rsa.PublicKey).N.BitLen(); n != 3072 {
 		t.Errorf("a new RSA key has %d bits, want 3072", n)
 	}
 	for _, secret := range []string{"", "secret", strings.Repeat("a", 64), strings.Repeat("01", 32), strings.Repeat("abcdefg", 9), "0123456789012345678901234567890"} {
-		if _, err := NewHMACKey([]byte(secret)); !errors.Is(err, ErrKey) || (secret != "" && strings.Contains(err.Error(), secret)) {
+		if _, err := NewHMACKey([]byte(secret)); !errors.Is(err, ErrKey) || (len(secret) > 6 && strings.Contains(err.Error(), secret)) {
 			t.Errorf("NewHMACKey(%q) = %v", secret, err)
 		}
 	}
@@ -93,7 +94,7 @@ func TestJ7_WeakKeys(t *testing.T) {
 			t.Errorf("%s as ES256: %v", curve.Params().Name, err)
 		}
 	}
-	n := testKeys()[RS256].s.public.(*rsa.PublicKey).N
+	n := testKeys()[RS256].s.public().(*rsa.PublicKey).N
 	for name, k := range map[string]*rsa.PublicKey{
 		"2047 bits": {N: new(big.Int).Rsh(n, 1025), E: 65537}, "e 3": {N: n, E: 3}, "e 1": {N: n, E: 1}, "e even": {N: n, E: 65538},
 		"8200 bits": {N: new(big.Int).Lsh(n, 8200-3072), E: 65537}, "ROCA": {N: new(big.Int).Exp(big.NewInt(65537), big.NewInt(150), nil), E: 65537},
@@ -111,7 +112,7 @@ func TestJ8_KeyIDs(t *testing.T) {
 		if alg == HS256 {
 			continue
 		}
-		sum, err := (&jose.JSONWebKey{Key: k.s.public}).Thumbprint(crypto.SHA256)
+		sum, err := (&jose.JSONWebKey{Key: k.s.public()}).Thumbprint(crypto.SHA256)
 		if want := base64.RawURLEncoding.EncodeToString(sum); err != nil || k.ID() != want {
 			t.Errorf("%s: id %s, want %s (%v)", alg, k.ID(), want, err)
 		}
@@ -128,9 +129,11 @@ func TestJ8_KeyIDs(t *testing.T) {
 	if err != nil || a.ID() != b.ID() {
 		t.Error("the same secret has two ids")
 	}
-	sum, err := (&jose.JSONWebKey{Key: secret}).Thumbprint(crypto.SHA256)
-	if err != nil || a.ID() == base64.RawURLEncoding.EncodeToString(sum) {
-		t.Error("the id of a secret is its thumbprint")
+	for _, s := range []string{string(secret), `{"k":"` + b64(string(secret)) + `","kty":"oct"}`} { // RFC 7638 section 3.2
+		sum := sha256.Sum256([]byte(s))
+		if a.ID() == base64.RawURLEncoding.EncodeToString(sum[:]) {
+			t.Error("the id of a secret is a hash of it")
+		}
 	}
 	secret[0] ^= 1
 	if tok, err := Sign(a, testClaims()); err != nil {
@@ -145,7 +148,7 @@ func TestJ8_KeyIDs(t *testing.T) {
 func TestKeysCannotBePrinted(t *testing.T) {
 	enc := testEncryptionKey(t)
 	values := []any{enc, enc.Verifier()}
-	secrets := [][]byte{enc.e.secret}
+	secrets := [][]byte{enc.e.secret().([]byte)}
 	for _, k := range testKeys() {
 		p, err := k.MarshalPrivate()
 		if err != nil {

@@ -30,7 +30,7 @@ func Sign(k Key, c Claims) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	room := len(k.s.header) + 1 + base64.RawURLEncoding.EncodedLen(len(payload)) + 1 + signatureChars(k.s.public)
+	room := len(k.s.header) + 1 + base64.RawURLEncoding.EncodedLen(len(payload)) + 1 + signatureChars(k.s.public())
 	if room > MaxTokenBytes {
 		return "", c.tooLong(room, MaxTokenBytes)
 	}
@@ -38,7 +38,7 @@ func Sign(k Key, c Claims) (string, error) {
 	out = append(out, k.s.header...)
 	out = append(out, '.')
 	out = base64.RawURLEncoding.AppendEncode(out, payload)
-	sig, err := method(k.s.alg).Sign(string(out), k.s.private)
+	sig, err := method(k.s.alg).Sign(string(out), k.s.private())
 	if err != nil {
 		return "", fmt.Errorf("sign with %s key: %w", k.s.alg, err)
 	}

@@ -123,6 +123,7 @@ func VerifyIgnoringExpiry(token string, keys KeySet, rules Rules) (Claims, error
 	if !slices.Contains(c.Audience, rules.Audience) {
 		return Claims{}, errAudience
 	}
+	c.KeyID = key.ID()
 	return c, nil
 }
 
@@ -185,7 +186,7 @@ func (k VerifyKey) open(t token) ([]byte, error) {
 // 1…n-1 (the all-zero signature) and S outside the group order.
 func (v *verifier) matches(signed string, sig []byte) bool {
 	m := method(v.alg)
-	return m != nil && m.Verify(signed, sig, v.public) == nil
+	return m != nil && m.Verify(signed, sig, v.public()) == nil
 }
 
 // token is a token taken apart. Strings are parts of the original.

@@ -27,8 +27,11 @@ var ErrSecret = errors.New("keyring: no secret opens the key")
 // is the key's id, a NUL and its algorithm, so that whoever can write to the
 // database cannot exchange keys, nor put in one of their own. Another layout
 // would begin with another byte.
+//
+// The ciphers are behind functions, since package fmt follows pointers and a
+// cipher holds its key.
 type vault struct {
-	aeads []cipher.AEAD // the first seals, all open
+	aeads []func() cipher.AEAD // the first seals, all open
 }
 
 // newVault derives one key per secret; the secrets themselves are not kept.
@@ -53,7 +56,7 @@ func newVault(secrets [][]byte) (vault, error) {
 		if err != nil {
 			return vault{}, fmt.Errorf("use sealing key: %w", err)
 		}
-		v.aeads = append(v.aeads, aead)
+		v.aeads = append(v.aeads, func() cipher.AEAD { return aead })
 	}
 	return v, nil
 }
@@ -70,7 +73,7 @@ func (v vault) seal(r *Record, private []byte) ([]byte, error) {
 	if _, err := rand.Read(nonce); err != nil {
 		return nil, fmt.Errorf("draw nonce: %w", err)
 	}
-	return v.aeads[0].Seal(out, nonce, private, label(r)), nil
+	return v.aeads[0]().Seal(out, nonce, private, label(r)), nil
 }
 
 // open decrypts; first says whether it was sealed under the first secret.
@@ -78,7 +81,7 @@ func (v vault) open(r *Record) (private []byte, first bool, err error) {
 	if len(r.Sealed) > 1+nonceBytes && r.Sealed[0] == sealedVersion {
 		nonce, text := r.Sealed[1:1+nonceBytes], r.Sealed[1+nonceBytes:]
 		for i, aead := range v.aeads {
-			if private, err := aead.Open(nil, nonce, text, label(r)); err == nil {
+			if private, err := aead().Open(nil, nonce, text, label(r)); err == nil {
 				return private, i == 0, nil
 			}
 		}

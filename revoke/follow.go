@@ -149,6 +149,7 @@ func (f *Follower) sweep(ctx context.Context) {
 	gone, self, limit := f.gone, f.member.self, f.member.interval
 	below, due := f.reaper.due(f.clock(), f.member.period)
 	f.gone = map[id.Verifier]uint64{}
+	due = due && f.member.registered // else the numbers may be those of a log that is gone
 	f.mu.Unlock()
 	if len(gone) == 0 && !due {
 		return

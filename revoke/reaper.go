@@ -35,13 +35,21 @@ func (r *reaper) looked() { *r = reaper{done: r.mark} }
 // reset forgets the numbers of a log that is gone.
 func (r *reaper) reset() { *r = reaper{} }
 
-// dead lists the registrations below the number, but for the caller's own.
+// dead lists the registrations below the number, but for the caller's own. A list without the caller proves nothing: the
+// caller was removed, or the log was restored since it learned the number, and the list is of another log.
 func dead(list []Registration, below uint64, self id.Verifier) []id.Verifier {
 	var ids []id.Verifier
+	listed := false
 	for _, r := range list {
-		if r.Applied < below && r.Verifier != self {
+		switch {
+		case r.Verifier == self:
+			listed = true
+		case r.Applied < below:
 			ids = append(ids, r.Verifier)
 		}
+	}
+	if !listed {
+		return nil
 	}
 	return ids
 }

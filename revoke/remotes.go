@@ -13,9 +13,10 @@ var ErrNoLease = errors.New("revoke: this node holds no lease itself")
 // ErrTooManyRemotes is what a node answers when it answers as many verifiers as it can keep account of.
 var ErrTooManyRemotes = errors.New("revoke: too many remote verifiers at this node")
 
-// errBehind is what a node answers to a verifier that has applied more than the node itself, as one that comes from
-// another node may have. It means "don't know".
-var errBehind = errors.New("revoke: this node is behind the verifier that asks")
+// errBehind is what a node answers while it has to read the log before it can answer: the verifier that asks has applied
+// more than the node, as one that comes from another node may have, or the node has commits of its own to read back. It
+// means "don't know".
+var errBehind = errors.New("revoke: this node has to read the log first")
 
 // maxRemotes bounds the memory that callers with ever new ids can make a node spend.
 const maxRemotes = 10_000
@@ -79,7 +80,9 @@ func (m *member) answer(now Instant, r Renewal) (Answer, error) {
 	a.Head.Tag, _ = m.journal.tag(a.Head.Seq)
 	a.Head.Now = m.fleet.forOthers(now)
 	m.remotes.acknowledged(now, 0) // forget those whose leases have ended
-	if r.Log == a.Head.Log && r.Applied > a.Head.Seq {
+	// An own commit that is only known ahead of its turn is in no answer yet, but whoever waited for it counts on this
+	// node: nobody may get a lease without it.
+	if r.Log == a.Head.Log && r.Applied > a.Head.Seq || len(m.ahead) > 0 {
 		m.urgent = true
 		return Answer{}, errBehind
 	}

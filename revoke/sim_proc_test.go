@@ -73,6 +73,7 @@ func (p *proc) pause(d time.Duration, suspend bool) {
 		return
 	}
 	p.paused, p.suspended, p.since = true, suspend, p.w.now
+	p.w.tell("%s: stops for %v (suspended: %v)", p.name, d, suspend)
 	p.w.after(d, func() {
 		p.paused = false
 		if p.suspended {
@@ -148,6 +149,7 @@ func (p *proc) arm() {
 
 func (p *proc) ask() {
 	q := p.m.begin(p.read())
+	p.w.tell("%s: asks %d as %s at %d-%d (rate %v)", p.name, q.serial, p.m.self, q.renewal.Applied, q.renewal.Lag, p.clock.rate)
 	if p.w.mutant == "flat_acks" {
 		q.renewal.Lag = 0
 	}
@@ -190,7 +192,12 @@ func (p *proc) serve(q request) {
 		if node.cut {
 			return
 		}
+		ahead := node.m.ahead
+		if p.w.mutant == "answers_while_ahead" {
+			node.m.ahead = nil
+		}
 		a, err := node.m.answer(node.read(), q.renewal)
+		node.m.ahead = ahead
 		node.arm()
 		if q.join && err == nil {
 			p.reply(func() { p.arrived(q, p.m.joined(q, a.Head)) })
@@ -216,6 +223,10 @@ func (p *proc) take(q request, a Answer, err error) {
 		return
 	}
 	live := p.m.flight == q.serial
+	defer func() {
+		s := p.m.state.Load()
+		p.w.tell("%s: takes answer %d (awaited: %v): applied %d, lease left %v", p.name, q.serial, live, s.applied, s.lease.left(p.read()))
+	}()
 	switch p.w.mutant {
 	case "lease_from_receipt":
 		q.began = p.read()
@@ -244,7 +255,7 @@ func (p *proc) arrived(_ request, out outcome) {
 		p.reap.reset()
 	}
 	p.reap.learn(now, p.m.journal.applied())
-	if below, due := p.reap.due(now, p.m.period); due && p.node == nil && !p.cut {
+	if below, due := p.reap.due(now, p.m.period); due && p.m.registered && p.node == nil && !p.cut {
 		self := p.m.self
 		log := p.w.log.id
 		p.w.send(func() {
@@ -287,6 +298,7 @@ func (p *proc) pushed() {
 // learn applies the process's own commit.
 func (p *proc) learn(e Event) {
 	p.m.learn([]Event{e})
+	p.w.tell("%s: learns %d", p.name, e.Seq)
 	if p.w.mutant == "ahead_moves_applied" && p.m.journal.log == p.w.log.id && e.Seq > p.m.journal.applied() {
 		p.m.journal = journal{log: p.m.journal.log, low: e.Seq, lowTag: e.Tag}
 		p.m.publish(func(s *state) { s.applied = e.Seq })
@@ -304,6 +316,7 @@ func (p *proc) die(politely bool) {
 		}
 	}
 	p.alive, p.inbox = false, nil
+	p.w.tell("%s: dies", p.name)
 }
 
 func (p *proc) isNode() bool { return strings.HasPrefix(p.name, "node") }

@@ -36,6 +36,14 @@ type world struct {
 	lossy bool
 	page  int // events per answer
 	stats *simStats
+	trace func(format string, args ...any) // nil: no trace
+}
+
+// tell writes a line of the trace.
+func (w *world) tell(format string, args ...any) {
+	if w.trace != nil {
+		w.trace("%12v "+format, append([]any{w.now}, args...)...)
+	}
 }
 
 type simStats struct{ checks, fresh, waits, waitedOut, events, removed, resets int }
@@ -151,7 +159,12 @@ func (l *simLog) append(e Event) Event {
 
 func (l *simLog) register(r Registration) Head {
 	row := r
-	insert := func() { l.rows[r.Verifier] = &row }
+	insert := func() {
+		if _, ok := l.rows[r.Verifier]; !ok { // a doubled message inserts nothing twice
+			l.rows[r.Verifier] = &row
+			l.w.tell("log: %s registered", r.Verifier)
+		}
+	}
 	if l.w.mutant == "register_after_read" {
 		l.w.after(l.w.delay()+300*ms, insert)
 	} else {
@@ -160,7 +173,11 @@ func (l *simLog) register(r Registration) Head {
 	return l.head()
 }
 
-func (l *simLog) renew(r Renewal) (Answer, error) {
+func (l *simLog) renew(r Renewal) (a Answer, err error) {
+	defer func() {
+		l.w.tell("log: %s renews at %d-%d: head %d, %d events, more %v, reset %v, %v",
+			r.Verifier, r.Applied, r.Lag, a.Head.Seq, len(a.Events), a.More, a.Reset, err)
+	}()
 	row, ok := l.rows[r.Verifier]
 	if !ok {
 		if l.w.mutant != "row_gone_renews" && l.w.mutant != "register_after_read" {
@@ -168,7 +185,7 @@ func (l *simLog) renew(r Renewal) (Answer, error) {
 		}
 		row = &Registration{}
 	}
-	a := Answer{Head: l.head()}
+	a = Answer{Head: l.head()}
 	tag, known := l.lowTag, r.Applied == l.low
 	if r.Applied > l.low && r.Applied <= a.Head.Seq {
 		tag, known = l.events[r.Applied-l.low-1].Tag, true
@@ -213,6 +230,7 @@ func (l *simLog) remove(below uint64, ids []id.Verifier) {
 	for _, v := range ids {
 		if row, ok := l.rows[v]; ok && row.Applied < below {
 			delete(l.rows, v)
+			l.w.tell("log: %s removed, below %d", v, below)
 			l.w.stats.removed++
 		}
 	}
@@ -222,10 +240,12 @@ func (l *simLog) remove(below uint64, ids []id.Verifier) {
 // The numbers go on far away, as after `handstamp restored`, or start again where the backup ends.
 func (l *simLog) restore() {
 	l.down = true
+	l.w.tell("log: down")
 	l.w.after(period*118/100, func() {
 		l.down = false
 		l.id += "'"
 		l.w.stats.resets++
+		defer func() { l.w.tell("log: restored, from %d to %d", l.low, l.head().Seq) }()
 		l.rows = map[id.Verifier]*Registration{}
 		if l.w.chance(.5) {
 			l.low = l.head().Seq + 1<<32

@@ -26,7 +26,7 @@ func ruleTests() []ruleTest {
 			refused: []string{"id.example.com", "//id.example.com", "ftp://id.example.com", "https://", "https:///x", "https:id", "http://id.example.com",
 				"http://10.0.0.1", "http://0.0.0.0:8080", "http://localhost.example.com", "https://u@id.example.com", "https://u:p@id.example.com",
 				"https://id.example.com?", "https://id.example.com?a=b", "https://id.example.com#", "https://id.example.com/#a", "https://id.example.com/a//b",
-				"https://id.example.com/a/../b", "https://id.example.com/a;b", "https://id.example.com/%2e%2e", "https://id.example.com/a b", "https://id.example.com:",
+				"https://id.example.com/a/../b", "https://id.example.com/a;b", "https://id.example.com/%2e%2e", "https://id.example.com/a%2fb", "https://id.example.com/a b", "https://id.example.com:",
 				"https://id.example.com:0", "https://id.example.com:65536", "https://é.example", "https://a..b", "https://a.example.", "https://1.2.3", "https://0x7f.1",
 				"https://[fe80::1%25eth0]", "https://[::ffff:127.0.0.1]", "https://a_b-.example", "http://127.0.0.1.example.com"}},
 		{key: "public_url", with: []string{"HANDSTAMP_INSECURE_HTTP=true"}, accepted: []string{"http://id.example.com", "http://10.0.0.1:8080"}},
@@ -108,6 +108,16 @@ func TestLoad_rules(t *testing.T) {
 	}
 }
 
+// Of a sandboxed page and of a wildcard the operator learns why they are refused.
+func TestLoad_says_why_null_is_no_origin(t *testing.T) {
+	for _, text := range []string{"null", "*", "https://*.example.com"} {
+		got := mistakesOf(t, Sources{Environ: []string{"HANDSTAMP_ORIGINS=" + text}})
+		if len(got) != 1 || !strings.Contains(got[0].Text, "would let any page in") {
+			t.Errorf("origins = %s: %v, want the reason", text, got)
+		}
+	}
+}
+
 func TestLoad_normal_forms(t *testing.T) {
 	c := mustLoad(t, fromFile(`public_url = "HTTPS://ID.Example.com:0443/auth/"
 origins = ["HTTPS://A.example:443", "http://LOCALHOST:80", "http://[0:0::1]:5173"]
@@ -169,7 +179,7 @@ func TestLoad_warnings(t *testing.T) {
 	}
 }
 
-// TestParseWebURL_round_trip: what was taken once is its own normal form.
+// FuzzParseWebURL: what was taken once is its own normal form.
 func FuzzParseWebURL(f *testing.F) {
 	for _, tt := range ruleTests() {
 		if tt.key == "public_url" || tt.key == "origins" {

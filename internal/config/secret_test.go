@@ -112,6 +112,10 @@ func TestMistakes_never_show_a_value(t *testing.T) {
 			sources = append(sources, Sources{Flags: map[string]string{key: "/f"}, ReadFile: files{"/f": text}.read})
 		}
 	}
+	// Unquoted digits are a number to the parser, which quotes those it cannot hold.
+	if got := (&MistakesError{Mistakes: mistakesOf(t, fromFile("secret = 73915528e46019955"))}).Error(); strings.Contains(got, "7391") {
+		t.Errorf("an unquoted secret of digits is shown: %s", got)
+	}
 	// The path of a file may be shown, so it is not the canary's place.
 	for _, src := range sources {
 		_, warnings, err := Load(src)

@@ -177,7 +177,8 @@ func (t *tx) countLive(all []*handstamp.Session, now time.Time) int {
 }
 
 // restart makes the log another one that has forgotten everything up to a number that the old one never gave.
-func (t *tx) restart() {
+func (t *tx) restart(now time.Time) {
+	t.meta.restoredAt = now
 	t.meta.log = newLogID()
 	t.meta.head += jump
 	t.meta.tag = revoke.NewTag()

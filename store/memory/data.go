@@ -51,6 +51,7 @@ type meta struct {
 	lowTag     revoke.Tag
 	allEnded   uint64
 	allEndedAt time.Time
+	restoredAt time.Time
 	lease      time.Duration
 	secrets    []string // never changed in place
 }
@@ -90,7 +91,7 @@ func subjectOf(u handstamp.UserID, row *handstamp.Subject, m meta) handstamp.Sub
 	if row != nil {
 		s = *row
 	}
-	s.User, s.AllEnded, s.AllEndedAt, s.Head = u, m.allEnded, m.allEndedAt, m.head
+	s.User, s.AllEnded, s.AllEndedAt, s.Head, s.RestoredAt = u, m.allEnded, m.allEndedAt, m.head, m.restoredAt
 	return s
 }
 

@@ -25,6 +25,7 @@ func (v eventLog) Register(ctx context.Context, r revoke.Registration) (revoke.H
 	}
 	v.s.mu.Lock()
 	defer v.s.mu.Unlock()
+	r.Applied = max(r.Applied, v.s.data.verifiers[r.Verifier].Applied) // it never goes down under one id
 	v.s.data.verifiers[r.Verifier] = r
 	return v.s.data.meta.headOf(), nil
 }
@@ -47,8 +48,12 @@ func (v eventLog) Renew(ctx context.Context, r revoke.Renewal) (revoke.Answer, e
 		a.Reset = true
 		return a, nil
 	}
-	reg.Applied = r.Applied
-	d.verifiers[r.Verifier] = reg
+	if r.Applied >= reg.Applied {
+		// An abandoned renewal that arrives after its successor says nothing, its lag neither: beside the larger number
+		// it would promise more than anybody said.
+		reg.Applied, reg.Lag = r.Applied, r.Lag
+		d.verifiers[r.Verifier] = reg
+	}
 	after := d.events[r.Applied-d.meta.low:]
 	limit := r.Limit
 	if limit < 1 || limit > maxEvents {
@@ -156,6 +161,6 @@ func (t *tx) settle(want handstamp.Settings) (handstamp.Settings, error) {
 	return handstamp.Settings{
 		Lease:      t.meta.lease,
 		Secrets:    slices.Clone(t.meta.secrets),
-		Durability: handstamp.Durability{Class: handstamp.Volatile},
+		Durability: handstamp.Durability{Class: handstamp.Volatile, Named: true},
 	}, nil
 }

@@ -105,7 +105,7 @@ func (s *Store) Settle(ctx context.Context, want handstamp.Settings) (handstamp.
 func (s *Store) Restored(ctx context.Context, keepSessions bool, now time.Time) (revoke.Head, error) {
 	var h revoke.Head
 	err := s.do(ctx, func(t *tx) error {
-		t.restart()
+		t.restart(now)
 		if !keepSessions {
 			t.append(revoke.Event{
 				Kind: revoke.KindAll, Effect: revoke.End, At: now, Until: now.Add(revoke.Retention), Reason: "restored",

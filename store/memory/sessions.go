@@ -149,17 +149,11 @@ func (v sessions) Rotate(
 		if !rotates(*kept, sub, from, r) {
 			return handstamp.ErrConflict
 		}
-		if r.Grants != nil {
-			sub.Grants = *r.Grants
-			if err := t.PutSubject(ctx, sub); err != nil {
-				return err
-			}
-		}
 		after := rotated(*kept, r)
 		t.sessions.put(sid, &after)
 		f = handstamp.Found{
 			Session: ownedSession(after),
-			Subject: ownedSubject(t.subject(kept.User)),
+			Subject: ownedSubject(sub),
 			Roles:   definitions(t.d.table, &sub),
 		}
 		return nil
@@ -169,8 +163,7 @@ func (v sessions) Rotate(
 
 // rotates is the condition of a refresh.
 func rotates(s handstamp.Session, sub handstamp.Subject, from uint32, r handstamp.Rotation) bool {
-	return s.Refresh.Generation == from && handstamp.Live(s, sub, r.At) &&
-		(r.Grants == nil || sub.Changed == uint64(r.ReadWith))
+	return s.Refresh.Generation == from && handstamp.Live(s, sub, r.At)
 }
 
 // rotated is the record after a refresh. The version moves: whoever read the record before and writes it back would

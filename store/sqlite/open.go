@@ -54,7 +54,6 @@ type Store struct {
 	stopped atomic.Bool // a commit failed with an I/O error; see errStopped
 
 	signals signals
-	own     ownNumbers
 	tables  tableCache
 	closing sync.Once
 }

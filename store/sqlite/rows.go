@@ -88,7 +88,9 @@ func asInt(set func(int64)) column {
 	}}
 }
 
-func asNumber[T ~uint64 | ~uint32 | ~int](into *T) column { return asInt(func(n int64) { *into = T(n) }) }
+func asNumber[T ~uint64 | ~uint32 | ~int](into *T) column {
+	return asInt(func(n int64) { *into = T(n) })
+}
 
 func asBool(into *bool) column { return asInt(func(n int64) { *into = n != 0 }) }
 
@@ -107,7 +109,7 @@ func asDuration(into *time.Duration) column {
 func asHash[T ~[32]byte](into *T) column {
 	return column{func(src any) error {
 		b, ok := src.([]byte)
-		if !ok || len(b) != len(into) {
+		if !ok || len(b) != len(*into) {
 			return errColumn
 		}
 		*into = T(b)

@@ -25,7 +25,8 @@ const insertSession = `INSERT INTO handstamp_sessions (id, user, key_hash, mode,
 	created_at, auth_at, seen_at, idle, expires_at, stamp, changed,
 	generation, nonce_hash, rotated_at, request_hash, refresh_ip, refresh_agent,
 	ip, user_agent, ended_by, ended_at, end_reason, version)
-	VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, 1)`
+	VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, 1)
+	ON CONFLICT (id) DO NOTHING`
 
 // updateSession takes the values of sessionValues and the version that is replaced. The last activity moves only
 // forward: it was perhaps written by Touch, which does not count as a version.
@@ -48,18 +49,26 @@ func sessionValues(s *handstamp.Session) []any {
 }
 
 // alive is handstamp.Live as SQL: s is the session, u its subject (of a left join), l the log; ?1 is the time.
-const alive = `s.ended_by = 0 AND coalesce(u.disabled, 0) = 0 AND coalesce(u.deleted, 0) = 0
-	AND s.stamp >= max(coalesce(u.ended, 0), l.all_ended)
+const (
+	alive   = going + ` AND ` + enabled
+	enabled = `coalesce(u.disabled, 0) = 0 AND coalesce(u.deleted, 0) = 0`
+	going   = `s.ended_by = 0 AND s.stamp >= max(coalesce(u.ended, 0), l.all_ended)
 	AND s.expires_at > ?1 AND (s.idle = 0 OR s.seen_at + s.idle > ?1)`
 
+	// wasAlive takes the users that this unit disabled (?2) and those it enabled (?3) for what they were before, so that
+	// a unit that disables a user and ends their sessions says how many it ended.
+	wasAlive = going + ` AND (CASE WHEN s.user IN (SELECT value FROM json_each(?2)) THEN 1
+	WHEN s.user IN (SELECT value FROM json_each(?3)) THEN 0 ELSE ` + enabled + ` END)`
+)
+
 // subjectColumns are what subjectInto reads, in order; u may be the absent side of a join.
-const subjectColumns = `u.ended, u.ended_at, u.end_reason, u.changed, l.all_ended, l.all_ended_at, l.head,
+const subjectColumns = `u.ended, u.ended_at, u.end_reason, u.changed, l.all_ended, l.all_ended_at, l.head, l.restored_at,
 	u.disabled, u.deleted, u.roles, u.permissions, u.email, u.email_verified`
 
 func subjectInto(u *handstamp.Subject) []any {
 	return []any{
 		asNumber(&u.Ended), asTime(&u.EndedAt), asText(&u.EndReason), asNumber(&u.Changed),
-		asNumber(&u.AllEnded), asTime(&u.AllEndedAt), asNumber(&u.Head),
+		asNumber(&u.AllEnded), asTime(&u.AllEndedAt), asNumber(&u.Head), asTime(&u.RestoredAt),
 		asBool(&u.Disabled), asBool(&u.Deleted), asList(&u.Grants.Roles), asList(&u.Grants.Permissions),
 		asText(&u.Email), asBool(&u.EmailVerified),
 	}

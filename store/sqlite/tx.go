@@ -21,7 +21,8 @@ type unit struct {
 	// followed would be committed one by one; so nothing follows.
 	broken error
 
-	first, last uint64 // numbers that this unit took
+	appended bool                      // the log changed: watchers are woken
+	before   map[handstamp.UserID]bool // of the users whose rows this unit wrote: enabled before it
 }
 
 // work gives units of work as one consumer sees them.
@@ -106,7 +107,9 @@ func (u *unit) commit() error {
 	err := u.l.script("COMMIT")
 	if err == nil {
 		u.s.writer.give(u.l, true)
-		u.s.appended(u.first, u.last)
+		if u.appended {
+			u.s.signals.send()
+		}
 		return nil
 	}
 	if p := primary(err); p == codeIO || p == codeCorrupt {

@@ -19,6 +19,7 @@ import (
 
 	"github.com/handstamp/handstamp"
 	"github.com/handstamp/handstamp/account"
+	"github.com/handstamp/handstamp/keyring"
 	"github.com/handstamp/handstamp/login"
 	"github.com/handstamp/handstamp/revoke"
 )
@@ -35,6 +36,8 @@ type Backend interface {
 	handstamp.Store
 	account.Store
 	login.Store
+	// Keys are the signing keys.
+	Keys() keyring.Store
 	// Restored makes the log another one, as after the database was put back from a backup: it has a new id, its numbers
 	// jump by 2^32, and it has forgotten everything up to there. Then it writes one all/end event, unless keepSessions is
 	// set. It returns the head after that.
@@ -115,7 +118,11 @@ func explain(t *testing.T, why string) {
 
 // sessionAreas is everything that a session-only store must keep.
 func sessionAreas() []area[SessionStore] {
-	return []area[SessionStore]{}
+	return []area[SessionStore]{
+		{"sessions", recordRules()},
+		{"refresh", refreshRules()},
+		{"events", eventRules()},
+	}
 }
 
 // fullAreas is what a full store must keep beyond that.

@@ -11,6 +11,7 @@ CREATE TABLE handstamp_log (
 	low_tag      TEXT    NOT NULL DEFAULT '',
 	all_ended    INTEGER NOT NULL DEFAULT 0,
 	all_ended_at INTEGER NOT NULL DEFAULT 0,
+	restored_at  INTEGER NOT NULL DEFAULT 0,
 	lease        INTEGER NOT NULL DEFAULT 0,
 	secrets      TEXT    NOT NULL DEFAULT '[]' -- fingerprints
 ) STRICT;
@@ -22,7 +23,7 @@ CREATE TABLE handstamp_events (
 	kind   TEXT    NOT NULL,
 	target TEXT    NOT NULL,
 	effect TEXT    NOT NULL,
-	except TEXT    NOT NULL,
+	spared TEXT    NOT NULL,
 	until  INTEGER NOT NULL,
 	at     INTEGER NOT NULL,
 	reason TEXT    NOT NULL
@@ -32,6 +33,7 @@ CREATE TABLE handstamp_events (
 CREATE TABLE handstamp_verifiers (
 	id            TEXT    PRIMARY KEY NOT NULL,
 	applied       INTEGER NOT NULL,
+	lag           INTEGER NOT NULL,
 	registered_at INTEGER NOT NULL,
 	name          TEXT    NOT NULL
 ) STRICT, WITHOUT ROWID;
@@ -83,7 +85,7 @@ CREATE TABLE handstamp_sessions (
 ) STRICT;
 
 CREATE UNIQUE INDEX handstamp_sessions_key ON handstamp_sessions (key_hash) WHERE key_hash IS NOT NULL;
-CREATE INDEX handstamp_sessions_user ON handstamp_sessions (user, id) WHERE ended_by = 0;
+CREATE INDEX handstamp_sessions_user ON handstamp_sessions (user, ended_by, id);
 CREATE INDEX handstamp_sessions_stamp ON handstamp_sessions (stamp, expires_at) WHERE ended_by = 0;
 CREATE INDEX handstamp_sessions_expires ON handstamp_sessions (expires_at);
 

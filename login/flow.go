@@ -1,0 +1,199 @@
+// Package login is the frame that every way of logging in fills: attempts are counted before anything is looked at, the
+// numbers that a session must carry are read before a credential is checked, unknown and known accounts cost the same,
+// and session, audit entry and counters are written in one transaction. A method (package login/password is one) says
+// how an account is found and how a credential is checked; it never starts a session, and it cannot forget a shared step.
+package login
+
+import (
+	"context"
+	"crypto/hkdf"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+
+	"github.com/handstamp/handstamp"
+	"github.com/handstamp/handstamp/audit"
+)
+
+// ErrInvalidCredentials is the one answer to an unknown account and to a wrong credential.
+var ErrInvalidCredentials = errors.New("login: invalid credentials")
+
+// Flow runs logins. It is safe for concurrent use.
+type Flow struct {
+	auth        *handstamp.Auth
+	store       Store
+	budgetKey   []byte
+	maxFailures int
+}
+
+// Options of a Flow.
+type Options struct {
+	// MaxFailures is how many attempts at one account, and from one network, count before delays begin; default 10.
+	MaxFailures int
+	// Secret keys the names of the counters, so that the table of counters is no list of addresses. Processes on one
+	// database share it. Without one the counters begin anew with every process.
+	Secret []byte
+}
+
+const budgetLabel = "handstamp/v1/login-budgets"
+
+// New makes a Flow.
+func New(auth *handstamp.Auth, store Store, opt Options) (*Flow, error) {
+	f := &Flow{auth: auth, store: store, maxFailures: opt.MaxFailures}
+	if f.maxFailures == 0 {
+		f.maxFailures = 10
+	}
+	if f.maxFailures < 1 || f.maxFailures > 1_000_000 {
+		return nil, errors.New("login: MaxFailures is 1 to 1,000,000")
+	}
+	secret := opt.Secret
+	if len(secret) == 0 {
+		secret = make([]byte, 32)
+		rand.Read(secret)
+	}
+	var err error
+	if f.budgetKey, err = hkdf.Key(sha256.New, secret, nil, budgetLabel, sha256.Size); err != nil {
+		return nil, fmt.Errorf("derive the key of the counters: %w", err)
+	}
+	return f, nil
+}
+
+// Attempt is one try to log in by some method.
+type Attempt struct {
+	// Method is the name of RFC 8176 that the session will show ("pwd").
+	Method string
+	// Account is what the attempt is about, in one canonical text, whether or not there is such an account: every
+	// spelling and every method share one budget.
+	Account string
+	// Find says which user that is. handstamp.ErrNotFound is a legal answer, and not the end of the attempt.
+	Find func(ctx context.Context) (handstamp.UserID, error)
+	// Verify checks the credential of that user; u is empty for an account that was not found: then it does the same work
+	// and answers no.
+	Verify func(ctx context.Context, u handstamp.UserID) (Verified, error)
+}
+
+// Verified is what a method says about a credential. The zero value is no.
+type Verified struct {
+	OK bool
+	// Finish, if set, runs in the transaction of the login, such as to write a stronger hash. It must leave alone what
+	// has changed since the credential was read.
+	Finish func(ctx context.Context, tx Tx) error
+}
+
+// Proved is an attempt whose credential was right.
+type Proved struct {
+	Proof    handstamp.Proof
+	flow     *Flow
+	budgets  budgets
+	verified Verified
+}
+
+// Login runs an attempt to its end. Errors: *TooManyError, ErrInvalidCredentials, handstamp.ErrDisabled (only after a
+// right credential), those of Auth.Start, those of the method; anything else is "don't know".
+func (f *Flow) Login(ctx context.Context, a Attempt, start handstamp.StartOptions) (handstamp.Grant, error) {
+	p, err := f.Prove(ctx, a, start.Client)
+	// What ended this user's sessions between the proof and the session may have been a new password: check once more.
+	for try := 0; err == nil; try++ {
+		p.Proof.StartOptions = start
+		var g handstamp.Grant
+		if g, err = f.start(ctx, p); err == nil {
+			return g, nil
+		}
+		if !errors.Is(err, handstamp.ErrProofOutdated) {
+			break
+		}
+		if try > 0 {
+			return handstamp.Grant{}, &handstamp.UnavailableError{Err: err}
+		}
+		p, err = f.check(ctx, a, p.budgets, start.Client)
+	}
+	if errors.Is(err, handstamp.ErrDisabled) {
+		err = errors.Join(handstamp.ErrDisabled, f.failed(ctx, p.Proof.User(), a.Method, "disabled", start.Client))
+	}
+	return handstamp.Grant{}, err
+}
+
+// Prove runs an attempt up to the point where the credential is known to be right. The caller's own unit of work calls
+// [Proved.Settle] first.
+func (f *Flow) Prove(ctx context.Context, a Attempt, c handstamp.Client) (Proved, error) {
+	b, err := f.count(ctx, a.Account, networkOf(c))
+	if err != nil {
+		// A refusal here is not recorded: who is refused could fill the audit log at the speed of the network. The failures
+		// that used the budget up are in it.
+		return Proved{}, err
+	}
+	return f.check(ctx, a, b, c)
+}
+
+func (f *Flow) check(ctx context.Context, a Attempt, b budgets, c handstamp.Client) (Proved, error) {
+	u, err := a.Find(ctx)
+	if err != nil && !errors.Is(err, handstamp.ErrNotFound) {
+		return Proved{}, fmt.Errorf("find the account: %w", err)
+	}
+	p := Proved{flow: f, budgets: b}
+	if u != "" {
+		// The numbers come before the credential: a login that waits for its turn to hash while the password changes must
+		// not begin a session with the old one.
+		if p.Proof, err = f.auth.Prove(ctx, u); err != nil {
+			return Proved{}, err
+		}
+	}
+	if p.verified, err = a.Verify(ctx, u); err != nil {
+		return Proved{}, err
+	}
+	if u == "" || !p.verified.OK {
+		if err := f.failed(ctx, u, a.Method, "credential", c); err != nil {
+			return Proved{}, err
+		}
+		return Proved{}, ErrInvalidCredentials
+	}
+	p.Proof.Methods = []string{a.Method}
+	p.Proof.Client = c
+	return p, nil
+}
+
+// Settle writes what a right credential means for the counters and for the credential itself. It belongs into the
+// transaction of whatever the credential was checked for.
+func (p Proved) Settle(ctx context.Context, tx Tx) error {
+	if p.flow == nil {
+		return errors.New("login: nothing was proved")
+	}
+	if p.verified.Finish != nil {
+		if err := p.verified.Finish(ctx, tx); err != nil {
+			return err
+		}
+	}
+	return p.flow.clear(ctx, tx, p.budgets)
+}
+
+func (f *Flow) start(ctx context.Context, p Proved) (handstamp.Grant, error) {
+	s, err := f.auth.Prepare(ctx, p.Proof)
+	if err != nil {
+		return handstamp.Grant{}, err
+	}
+	_, err = handstamp.Do(ctx, f.auth, f.store.LoginWork(), func(tx Tx) (handstamp.Appended, error) {
+		if err := p.Settle(ctx, tx); err != nil {
+			return handstamp.Appended{}, err
+		}
+		return s.In(ctx, tx)
+	})
+	if err != nil {
+		return handstamp.Grant{}, err
+	}
+	return s.Grant(ctx)
+}
+
+// failed records an attempt that did not get in. The address that was tried is not recorded: people type passwords into
+// the wrong field.
+func (f *Flow) failed(ctx context.Context, u handstamp.UserID, method, why string, c handstamp.Client) error {
+	return f.auth.RecordAudit(ctx, f.auth.AuditEntry(c, audit.Event{
+		Kind: audit.LoginFailed, Target: string(u), Detail: map[string]string{"method": method, "reason": why},
+	}))
+}
+
+// Store returns the backend's view for logins, for methods that have units of work of their own.
+func (f *Flow) Store() Store { return f.store }
+
+// Auth returns the engine.
+func (f *Flow) Auth() *handstamp.Auth { return f.auth }

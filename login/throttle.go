@@ -1,0 +1,206 @@
+package login
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/handstamp/handstamp"
+)
+
+// TooManyError is the refusal of an attempt before anything about it was looked at. It is neither counted nor does it
+// extend the delay.
+type TooManyError struct{ RetryAfter time.Duration }
+
+// Error says when the next try counts.
+func (e *TooManyError) Error() string {
+	return fmt.Sprintf("login: too many attempts; the next one counts in %v", e.RetryAfter)
+}
+
+// The delays after a budget is used up: 5 s, doubling, never more than a minute. An owner who is under attack waits a
+// minute at most; a guesser gets at most 1,440 tries a day.
+const (
+	firstDelay = 5 * time.Second
+	maxDelay   = time.Minute
+	// forgetAfter is how long after the last attempt that counted a budget is as new. By then a guesser would have had
+	// more tries by waiting for the delays.
+	forgetAfter = time.Hour
+	// rememberKnown is how long a network from which an account logged in before keeps a budget of its own.
+	rememberKnown = 90 * 24 * time.Hour
+)
+
+// delay is how long a budget refuses attempts after its last one that counted.
+func delay(failures, limit int) time.Duration {
+	if failures < limit {
+		return 0
+	}
+	return min(maxDelay, firstDelay<<min(failures-limit, 10))
+}
+
+// charge counts one attempt of a weight against a budget. It answers the counter as it is then; or, when the budget
+// refuses, how long still, and the counter unchanged.
+func charge(c Counter, weight, limit int, now time.Time) (Counter, time.Duration) {
+	if now.Sub(c.LastAt) >= forgetAfter {
+		c.Failures = 0
+	}
+	if wait := c.LastAt.Add(delay(c.Failures, limit)).Sub(now); c.Failures >= limit && wait > 0 {
+		return c, wait
+	}
+	c.Failures += weight
+	c.LastAt = now
+	c.ExpiresAt = now.Add(forgetAfter)
+	if c.Known {
+		c.ExpiresAt = now.Add(rememberKnown)
+	}
+	return c, 0
+}
+
+// refund takes one attempt back that turned out to be good.
+func refund(c Counter) Counter {
+	c.Failures = max(0, c.Failures-1)
+	return c
+}
+
+// budgets are the counters that one attempt is charged to.
+type budgets struct {
+	account BudgetKey // tries of strangers at one account
+	network BudgetKey // tries of one network at any account
+	pair    BudgetKey // tries at one account from a network that logged in to it before
+	known   bool      // pair is the one that was charged
+}
+
+func (f *Flow) budgets(account string, network netip.Prefix) budgets {
+	return budgets{
+		account: f.key("account", account),
+		network: f.key("network", network.String()),
+		pair:    f.key("pair", account, network.String()),
+	}
+}
+
+// key hides what a counter is for: the table must not be a list of addresses that were tried.
+func (f *Flow) key(parts ...string) BudgetKey {
+	mac := hmac.New(sha256.New, f.budgetKey)
+	for _, p := range parts {
+		fmt.Fprintf(mac, "%d:%s", len(p), p)
+	}
+	return BudgetKey(mac.Sum(nil))
+}
+
+// count charges an attempt before anything is looked up or hashed, in a transaction of its own: of many attempts at once
+// no more than the budget get through. A known pair of account and network is charged to its own budget only, so that
+// the failures of strangers never keep the owner out.
+func (f *Flow) count(ctx context.Context, account string, network netip.Prefix) (budgets, error) {
+	b := f.budgets(account, network)
+	now := f.auth.Now()
+	var wait time.Duration
+	err := f.store.LoginWork().Do(ctx, func(tx Tx) error {
+		wait, b.known = 0, false
+		pair, err := tx.Counter(ctx, b.pair)
+		if err != nil {
+			return fmt.Errorf("read a counter: %w", err)
+		}
+		keys := []BudgetKey{b.account, b.network}
+		if pair.Known && now.Before(pair.ExpiresAt) {
+			b.known = true
+			keys = []BudgetKey{b.pair}
+		}
+		wait, err = chargeAll(ctx, tx, keys, 1, f.maxFailures, now)
+		return err
+	})
+	if err != nil {
+		return budgets{}, err
+	}
+	if wait > 0 {
+		return budgets{}, &TooManyError{RetryAfter: wait}
+	}
+	return b, nil
+}
+
+// chargeAll charges all budgets or none.
+func chargeAll(ctx context.Context, tx Tx, keys []BudgetKey, weight, limit int, now time.Time) (time.Duration, error) {
+	charged := make([]Counter, 0, len(keys))
+	for _, k := range keys {
+		c, err := tx.Counter(ctx, k)
+		if err != nil {
+			return 0, fmt.Errorf("read a counter: %w", err)
+		}
+		c, wait := charge(c, weight, limit, now)
+		if wait > 0 {
+			return wait, nil
+		}
+		charged = append(charged, c)
+	}
+	for _, c := range charged {
+		if err := tx.PutCounter(ctx, c); err != nil {
+			return 0, fmt.Errorf("write a counter: %w", err)
+		}
+	}
+	return 0, nil
+}
+
+// clear is the other end of count, in the transaction of the login that was good: the account's counter is cleared, the
+// network gets its one try back (not more: somebody with an account of his own could clear it for his guesses at
+// others), and the pair is known from then on.
+func (f *Flow) clear(ctx context.Context, tx Tx, b budgets) error {
+	now := f.auth.Now()
+	pair, err := tx.Counter(ctx, b.pair)
+	if err != nil {
+		return fmt.Errorf("read a counter: %w", err)
+	}
+	pair.Known, pair.Failures, pair.LastAt, pair.ExpiresAt = true, 0, now, now.Add(rememberKnown)
+	puts := []Counter{pair}
+	if !b.known {
+		network, err := tx.Counter(ctx, b.network)
+		if err != nil {
+			return fmt.Errorf("read a counter: %w", err)
+		}
+		puts = append(puts, refund(network), Counter{Key: b.account, LastAt: now, ExpiresAt: now.Add(forgetAfter)})
+	}
+	for _, c := range puts {
+		if err := tx.PutCounter(ctx, c); err != nil {
+			return fmt.Errorf("write a counter: %w", err)
+		}
+	}
+	return nil
+}
+
+// A sign-up is counted per network, by weight: one for an account that is made, more for an address that turns out to be
+// taken, since that answer is what somebody who collects addresses is after.
+const (
+	signUpLimit = 1000
+	takenWeight = 10
+)
+
+// CountSignUp charges one sign-up to the network of a client. It answers a *TooManyError when the network has had enough
+// for now.
+func (f *Flow) CountSignUp(ctx context.Context, c handstamp.Client, taken bool) error {
+	weight := 1
+	if taken {
+		weight = takenWeight
+	}
+	key, now := f.key("signup", networkOf(c).String()), f.auth.Now()
+	var wait time.Duration
+	err := f.store.LoginWork().Do(ctx, func(tx Tx) (err error) {
+		wait, err = chargeAll(ctx, tx, []BudgetKey{key}, weight, signUpLimit, now)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if wait > 0 {
+		return &TooManyError{RetryAfter: wait}
+	}
+	return nil
+}
+
+// networkOf is the part of a client's address that is counted. Clients without an address share one budget.
+func networkOf(c handstamp.Client) netip.Prefix {
+	addr, err := netip.ParseAddr(c.IP)
+	if err != nil {
+		return netip.Prefix{}
+	}
+	return handstamp.Network(addr)
+}

@@ -1,0 +1,76 @@
+package sqlite
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/handstamp/handstamp/audit"
+)
+
+// Audit reads the audit log.
+func (s *Store) Audit() audit.Log { return &auditLog{s} }
+
+type auditLog struct{ s *Store }
+
+const auditColumns = `a.id, a.at, a.kind, a.actor, a.target, a.session, a.ip, a.user_agent, a.request_id, a.detail`
+
+func auditInto(e *audit.Event) []any {
+	return []any{
+		asText(&e.ID), asTime(&e.At), asText(&e.Kind), asText(&e.Actor), asText(&e.Target), asText(&e.Session),
+		asText(&e.IP), asText(&e.UserAgent), asText(&e.RequestID), asMap(&e.Detail),
+	}
+}
+
+// Entries of a user are those of two indexes, each read from its new end: an OR would sort all of them for every page.
+// ?1 is the last id of the page before, ?2 the limit, ?3 the kind, ?4 the user.
+const (
+	auditAll  = `SELECT ` + auditColumns + ` FROM handstamp_audit AS a WHERE (?1 = '' OR a.id < ?1) ORDER BY a.id DESC LIMIT ?2`
+	auditKind = `SELECT ` + auditColumns + ` FROM handstamp_audit AS a INDEXED BY handstamp_audit_kind
+		WHERE a.kind = ?3 AND (?1 = '' OR a.id < ?1) ORDER BY a.id DESC LIMIT ?2`
+	auditUser = `SELECT ` + auditColumns + ` FROM handstamp_audit AS a WHERE a.id IN (
+		SELECT id FROM (SELECT b.id AS id FROM handstamp_audit AS b INDEXED BY handstamp_audit_actor
+			WHERE b.actor = ?4 AND (?1 = '' OR b.id < ?1) AND (?3 = '' OR b.kind = ?3) ORDER BY b.id DESC LIMIT ?2)
+		UNION
+		SELECT id FROM (SELECT b.id AS id FROM handstamp_audit AS b INDEXED BY handstamp_audit_target
+			WHERE b.target = ?4 AND (?1 = '' OR b.id < ?1) AND (?3 = '' OR b.kind = ?3) ORDER BY b.id DESC LIMIT ?2))
+		ORDER BY a.id DESC LIMIT ?2`
+)
+
+// List implements audit.Log.
+func (v *auditLog) List(ctx context.Context, f audit.Filter) ([]audit.Event, error) {
+	query, args := auditAll, []any{string(f.Before), min(max(f.Limit, 1), maxPage)}
+	switch {
+	case f.User != "":
+		query, args = auditUser, append(args, string(f.Kind), string(f.User))
+	case f.Kind != "":
+		query, args = auditKind, append(args, string(f.Kind))
+	}
+	return read(ctx, v.s, func(c *link) ([]audit.Event, error) {
+		found := []audit.Event{}
+		err := c.each(ctx, query, args, func(r scanner) error {
+			var e audit.Event
+			if err := r.Scan(auditInto(&e)...); err != nil {
+				return err
+			}
+			found = append(found, e)
+			return nil
+		})
+		if err != nil {
+			return nil, fmt.Errorf("list audit entries: %w", err)
+		}
+		return found, nil
+	})
+}
+
+const sweepAudit = `DELETE FROM handstamp_audit WHERE rowid IN (
+	SELECT rowid FROM handstamp_audit WHERE at < ?1 ORDER BY at LIMIT ?2)`
+
+// Sweep implements audit.Log.
+func (v *auditLog) Sweep(ctx context.Context, before time.Time, limit int) (int, error) {
+	n, err := v.s.sweep(ctx, before, limit, sweepAudit)
+	if err != nil {
+		return 0, fmt.Errorf("sweep audit entries: %w", err)
+	}
+	return n, nil
+}
