@@ -9,18 +9,24 @@ import (
 	"github.com/handstamp/handstamp/id"
 )
 
-// replay registers and applies the log until the first lease.
+// replay registers and applies the log until the first lease. It does not keep the spacing of renewals while it gets on.
 func (f *Follower) replay(ctx context.Context) error {
 	for {
-		if err := pause(ctx, f.due()); err != nil {
-			return fmt.Errorf("replay the log of revocations: %w", err)
-		}
+		join := !f.member.registered
 		out, err := f.step(ctx)
 		if err != nil && !errors.Is(err, ErrNotRegistered) {
 			return fmt.Errorf("replay the log of revocations: %w", err)
 		}
-		if !out.reset && f.member.state.Load().lease.length > 0 {
+		switch s := f.member.state.Load(); {
+		case s.fleet <= 0:
+			return errors.New("revoke: the log names no lease for the fleet")
+		case s.lease.length > 0:
 			return nil
+		case join && err == nil || len(out.events) > 0:
+			continue
+		}
+		if err := pause(ctx, f.due()); err != nil {
+			return fmt.Errorf("replay the log of revocations: %w", err)
 		}
 	}
 }

@@ -37,6 +37,10 @@ func (u *unit) PutUser(ctx context.Context, a account.User) error {
 	return nil
 }
 
+// clearAddresses raises the versions, so that whoever read a record before does not write its addresses back.
+const clearAddresses = `UPDATE handstamp_sessions SET ip = '', user_agent = '', refresh_ip = '', refresh_agent = '',
+	version = version + 1 WHERE user = ?`
+
 // DeleteUser implements account.Tx.
 func (u *unit) DeleteUser(ctx context.Context, user handstamp.UserID) error {
 	if err := u.ready(ctx); err != nil {
@@ -48,9 +52,7 @@ func (u *unit) DeleteUser(ctx context.Context, user handstamp.UserID) error {
 	if _, err := u.exec("DELETE FROM handstamp_credentials WHERE user = ?", string(user)); err != nil {
 		return fmt.Errorf("delete credentials: %w", err)
 	}
-	_, err := u.exec(`UPDATE handstamp_sessions SET ip = '', user_agent = '', refresh_ip = '', refresh_agent = '',
-		version = version + 1 WHERE user = ?`, string(user))
-	if err != nil {
+	if _, err := u.exec(clearAddresses, string(user)); err != nil {
 		return fmt.Errorf("clear addresses of sessions: %w", err)
 	}
 	return nil

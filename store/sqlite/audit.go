@@ -25,21 +25,21 @@ func auditInto(e *audit.Event) []any {
 // Entries of a user are those of two indexes, each read from its new end: an OR would sort all of them for every page.
 // ?1 is the last id of the page before, ?2 the limit, ?3 the kind, ?4 the user.
 const (
-	auditAll  = `SELECT ` + auditColumns + ` FROM handstamp_audit AS a WHERE (?1 = '' OR a.id < ?1) ORDER BY a.id DESC LIMIT ?2`
+	auditAll  = `SELECT ` + auditColumns + ` FROM handstamp_audit AS a WHERE a.id < ?1 ORDER BY a.id DESC LIMIT ?2`
 	auditKind = `SELECT ` + auditColumns + ` FROM handstamp_audit AS a INDEXED BY handstamp_audit_kind
-		WHERE a.kind = ?3 AND (?1 = '' OR a.id < ?1) ORDER BY a.id DESC LIMIT ?2`
+		WHERE a.kind = ?3 AND a.id < ?1 ORDER BY a.id DESC LIMIT ?2`
 	auditUser = `SELECT ` + auditColumns + ` FROM handstamp_audit AS a WHERE a.id IN (
 		SELECT id FROM (SELECT b.id AS id FROM handstamp_audit AS b INDEXED BY handstamp_audit_actor
-			WHERE b.actor = ?4 AND (?1 = '' OR b.id < ?1) AND (?3 = '' OR b.kind = ?3) ORDER BY b.id DESC LIMIT ?2)
+			WHERE b.actor = ?4 AND b.id < ?1 AND (?3 = '' OR b.kind = ?3) ORDER BY b.id DESC LIMIT ?2)
 		UNION
 		SELECT id FROM (SELECT b.id AS id FROM handstamp_audit AS b INDEXED BY handstamp_audit_target
-			WHERE b.target = ?4 AND (?1 = '' OR b.id < ?1) AND (?3 = '' OR b.kind = ?3) ORDER BY b.id DESC LIMIT ?2))
+			WHERE b.target = ?4 AND b.id < ?1 AND (?3 = '' OR b.kind = ?3) ORDER BY b.id DESC LIMIT ?2))
 		ORDER BY a.id DESC LIMIT ?2`
 )
 
 // List implements audit.Log.
 func (v *auditLog) List(ctx context.Context, f audit.Filter) ([]audit.Event, error) {
-	query, args := auditAll, []any{string(f.Before), min(max(f.Limit, 1), maxPage)}
+	query, args := auditAll, []any{before(f.Before), min(max(f.Limit, 1), maxPage)}
 	switch {
 	case f.User != "":
 		query, args = auditUser, append(args, string(f.Kind), string(f.User))

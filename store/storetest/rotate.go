@@ -145,6 +145,20 @@ func rotatesOnce(t *testing.T, s SessionStore) {
 // missing record is no answer that a loser may get.
 func race(t testing.TB, fn func(n int) error) []int {
 	t.Helper()
+	var won []int
+	for n, err := range raceErrors(fn) {
+		switch {
+		case err == nil:
+			won = append(won, n)
+		case !errors.Is(err, handstamp.ErrConflict) && !errors.Is(err, handstamp.ErrTaken) && !errors.Is(err, handstamp.ErrNotFound):
+			t.Errorf("racer %d = %v, want to win or to be told that another one has", n, err)
+		}
+	}
+	return won
+}
+
+// raceErrors runs fn at once in many goroutines.
+func raceErrors(fn func(n int) error) []error {
 	errs := make([]error, racers)
 	var begin, done sync.WaitGroup
 	begin.Add(1)
@@ -156,16 +170,7 @@ func race(t testing.TB, fn func(n int) error) []int {
 	}
 	begin.Done()
 	done.Wait()
-	var won []int
-	for n, err := range errs {
-		switch {
-		case err == nil:
-			won = append(won, n)
-		case !errors.Is(err, handstamp.ErrConflict) && !errors.Is(err, handstamp.ErrTaken) && !errors.Is(err, handstamp.ErrNotFound):
-			t.Errorf("racer %d = %v, want to win or to be told that another one has", n, err)
-		}
-	}
-	return won
+	return errs
 }
 
 func touches(t *testing.T, s SessionStore) {

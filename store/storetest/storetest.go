@@ -127,7 +127,11 @@ func sessionAreas() []area[SessionStore] {
 
 // fullAreas is what a full store must keep beyond that.
 func fullAreas() []area[Backend] {
-	return []area[Backend]{}
+	return []area[Backend]{
+		{"accounts", accountRules()},
+		{"keys", keyRules()},
+		{"logins", loginRules()},
+	}
 }
 
 // handles are two views of the same data, as two processes have them.
