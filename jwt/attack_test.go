@@ -107,6 +107,10 @@ func TestRoundTrip(t *testing.T) {
 			t.Fatal(err)
 		}
 		got, err := Verify(token, NewKeys(k.Verifier()), testRules())
+		if got.KeyID != k.ID() {
+			t.Errorf("%s: checked with %q, want %q", alg, got.KeyID, k.ID())
+		}
+		got.KeyID = ""
 		if diff := cmp.Diff(c, got); err != nil || diff != "" {
 			t.Errorf("%s: Verify = %v\n%s", alg, err, diff)
 		}

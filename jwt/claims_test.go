@@ -41,6 +41,24 @@ func TestReservedClaims(t *testing.T) {
 	}
 }
 
+// TestCheckCustom says the same as making a token does.
+func TestCheckCustom(t *testing.T) {
+	for _, tt := range []struct {
+		custom map[string]any
+		want   error
+	}{
+		{nil, nil}, {map[string]any{"tenant": "t1", "n": 1}, nil}, {map[string]any{"sub": "x"}, ErrReservedClaim},
+		{map[string]any{"ok": 1, "my_password": "x"}, ErrReservedClaim}, {map[string]any{"x": math.Inf(1)}, ErrClaim},
+	} {
+		c := testClaims()
+		c.Custom = tt.custom
+		_, signErr := Sign(testKeys()[HS256], c)
+		if err := CheckCustom(tt.custom); !errors.Is(err, tt.want) || (err == nil) != (signErr == nil) {
+			t.Errorf("CheckCustom(%v) = %v, Sign = %v, want %v", tt.custom, err, signErr, tt.want)
+		}
+	}
+}
+
 type badJSON struct{}
 
 func (badJSON) MarshalJSON() ([]byte, error) { return []byte(`{"a":1,"a":2}`), nil }
@@ -173,6 +191,7 @@ func TestClaimsRoundTrip(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		c.KeyID = k.ID()
 		a, _ := json.Marshal(c)
 		b, _ := json.Marshal(got)
 		if string(a) != string(b) {

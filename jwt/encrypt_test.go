@@ -35,7 +35,9 @@ func TestEncryptRoundTrip(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := Verify(token, NewKeys(k.Verifier()), testRules())
-	if diff := cmp.Diff(testClaims(), got); err != nil || diff != "" {
+	want := testClaims()
+	want.KeyID = k.ID()
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("Verify = %v\n%s", err, diff)
 	}
 	for _, part := range strings.Split(token, ".")[1:] {

@@ -29,6 +29,7 @@ type policy struct {
 	encrypt     bool
 	rotateEvery time.Duration
 	retention   time.Duration // from RetireAt to RemoveAt
+	renewAfter  uint64        // tokens that this process encrypts before the next key is brought in
 }
 
 // algorithmOf is what new keys of a use are made for.
@@ -104,7 +105,7 @@ func (p policy) planUse(s *snapshot, u Use, now time.Time) []change {
 	if active.ActivateAt.After(now) {
 		due = now.Add(p.rotateEvery)
 	}
-	worn := u == Encryption && active.enc.Used() >= jwt.RenewEncryptions
+	worn := u == Encryption && active.enc.Used() >= p.renewAfter
 	if active.Algorithm != fresh.Algorithm || worn {
 		due = now
 	}

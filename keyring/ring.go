@@ -82,6 +82,7 @@ func Open(ctx context.Context, store Store, opt Options) (*Ring, error) {
 		encrypt:     opt.Encrypt,
 		rotateEvery: opt.RotateEvery,
 		retention:   max(opt.TokenLife, minTokenLife) + retireMargin,
+		renewAfter:  jwt.RenewEncryptions,
 	}}
 	if r.now == nil {
 		r.now = time.Now

@@ -277,6 +277,17 @@ func TestJ8_PublicSet(t *testing.T) {
 	if got := ids(r, c.now()); !slices.Equal(got, []string{list[1].ID}) {
 		t.Errorf("published %v, want only %s", got, list[1].ID)
 	}
+	// A key whose time is over is not shown, also before it is removed.
+	late := s.records[list[1].ID].ActivateAt.Add(48 * time.Hour)
+	rec := s.records[list[1].ID]
+	rec.RetireAt, rec.RemoveAt = late.Add(-time.Hour), late
+	s.records[rec.ID] = rec
+	if err := r.Reload(bg()); err != nil {
+		t.Fatal(err)
+	}
+	if len(ids(r, late.Add(-time.Microsecond))) != 1 || len(ids(r, late)) != 0 {
+		t.Error("a key is shown after its RemoveAt, or not before")
+	}
 	for _, opt := range []Options{{Algorithm: jwt.HS256}, {Encrypt: true}} {
 		opt.Secrets, opt.Now = [][]byte{secretA}, c.now
 		r := maintained(t, newShelf(), opt)
@@ -345,6 +356,7 @@ func TestRotate(t *testing.T) {
 		t.Errorf("states %q", got)
 	}
 	// 20 times in a minute: one more rotation is planned, nothing else.
+	writes := s.writes
 	for range 20 {
 		c.add(3 * time.Second)
 		if at, err := r.Rotate(bg(), c.now()); err != nil || !at.Equal(now.Add(PublishFor)) {
@@ -353,6 +365,9 @@ func TestRotate(t *testing.T) {
 	}
 	if n := len(r.List()); n > 4 {
 		t.Errorf("%d keys", n)
+	}
+	if n := s.writes - writes; n > 1 {
+		t.Errorf("%d writes, want 1", n)
 	}
 }
 
@@ -734,6 +749,113 @@ func TestEncryption(t *testing.T) {
 	}
 	if err := verify(token, r, c.now()); !errors.Is(err, jwt.ErrSignature) {
 		t.Errorf("a token of a revoked encryption key: %v", err)
+	}
+}
+
+// TestJ15_UsedUp: a key that has encrypted much is replaced before its time,
+// and the count survives a change of the secret.
+func TestJ15_UsedUp(t *testing.T) {
+	c, s := newClock(), newShelf()
+	opt := options(c)
+	opt.Encrypt = true
+	r := maintained(t, s, opt)
+	opt.Secrets = [][]byte{secretB, secretA}
+	r.vault, _ = newVault(opt.Secrets)
+	r.policy.renewAfter = 4
+	first, _ := r.EncryptionKey(c.now())
+	use := func(n int) {
+		t.Helper()
+		k, err := r.EncryptionKey(c.now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range n {
+			if _, err := jwt.Encrypt(k, claims(c.now(), time.Minute)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, e := range s.records { // as another process does that has only the new secret first
+			sealed, err := r.vault.seal(&e, must(t)(r.state.Load().find(e.ID).marshal()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			e.Sealed, e.Version = sealed, e.Version+1
+			s.records[e.ID] = e
+		}
+		if err := r.Maintain(bg()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.add(time.Hour)
+	use(3)
+	if k, _ := r.EncryptionKey(c.now()); k.ID() != first.ID() || k.Used() != 3 {
+		t.Errorf("after 3 tokens: used %d, same key %v", k.Used(), k.ID() == first.ID())
+	}
+	use(1)
+	if k, _ := r.EncryptionKey(c.now()); k.ID() == first.ID() {
+		t.Error("the key was not replaced")
+	}
+	if got := statesOf(r, Encryption); got != "retiring active created" {
+		t.Errorf("states %q", got)
+	}
+}
+
+func must(t *testing.T) func(b []byte, err error) []byte {
+	return func(b []byte, err error) []byte {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+}
+
+// TestSealedIsBound: sealed bytes open only under their own id and algorithm.
+func TestSealedIsBound(t *testing.T) {
+	v, err := newVault([][]byte{secretA})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec := Record{ID: "a", Algorithm: jwt.ES256}
+	if rec.Sealed, err = v.seal(&rec, []byte("material")); err != nil {
+		t.Fatal(err)
+	}
+	if b, first, err := v.open(&rec); err != nil || !first || string(b) != "material" {
+		t.Errorf("open = %q, %v, %v", b, first, err)
+	}
+	for _, other := range []Record{{ID: "b", Algorithm: jwt.ES256}, {ID: "a", Algorithm: jwt.HS256}, {ID: "a\x00E", Algorithm: "S256"}} {
+		other.Sealed = rec.Sealed
+		if _, _, err := v.open(&other); !errors.Is(err, ErrSecret) {
+			t.Errorf("open as %q %s = %v", other.ID, other.Algorithm, err)
+		}
+	}
+	again, err := v.seal(&rec, []byte("material"))
+	if err != nil || bytes.Equal(again, rec.Sealed) {
+		t.Error("the same nonce twice")
+	}
+}
+
+// TestSeal makes a token of the kind that the ring is set to.
+func TestSeal(t *testing.T) {
+	for _, encrypt := range []bool{false, true} {
+		c := newClock()
+		opt := options(c)
+		opt.Encrypt = encrypt
+		s := newShelf()
+		if _, err := open(t, s, opt).Seal(claims(c.now(), time.Minute), c.now()); !errors.Is(err, ErrNoKey) {
+			t.Errorf("Seal without a key = %v", err)
+		}
+		r := maintained(t, s, opt)
+		token, err := r.Seal(claims(c.now(), time.Minute), c.now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if h, _, err := jwt.InspectUnverified(token); err != nil || h.Encrypted != encrypt {
+			t.Errorf("Encrypt %v: %+v, %v", encrypt, h, err)
+		}
+		if err := verify(token, r, c.now()); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

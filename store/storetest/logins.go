@@ -3,6 +3,7 @@ package storetest
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/handstamp/handstamp"
 	"github.com/handstamp/handstamp/account"
@@ -185,7 +186,7 @@ func loginSweep(t *testing.T, b Backend) {
 		}
 		return tx.PutCounter(t.Context(), login.Counter{Key: kept, Failures: 1, ExpiresAt: at(31)})
 	})
-	now, total := at(30).Add(1000), 0
+	now, total := at(30).Add(time.Microsecond), 0
 	for range 10 {
 		n, err := b.Sessions().Sweep(t.Context(), now, 100)
 		must(t, err)

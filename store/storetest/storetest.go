@@ -131,6 +131,9 @@ func fullAreas() []area[Backend] {
 		{"accounts", accountRules()},
 		{"keys", keyRules()},
 		{"logins", loginRules()},
+		{"audit", auditRules()},
+		{"settings", settleRules()},
+		{"log", logRules()},
 	}
 }
 

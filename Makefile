@@ -1,0 +1,63 @@
+# make help lists the targets. Go is all that `make test` needs; other targets install what they miss.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+GO ?= go
+export CGO_ENABLED ?= 0
+FUZZTIME ?= 10s
+TORTURE_CYCLES ?= 200
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+.PHONY: build
+build: ## one static binary, bin/handstamp
+	$(GO) build -trimpath -o bin/handstamp ./cmd/handstamp
+
+.PHONY: test
+test: ## all tests
+	$(GO) test ./...
+
+.PHONY: race
+race: ## all tests under the race detector (needs a C compiler)
+	CGO_ENABLED=1 $(GO) test -race -timeout 40m ./...
+
+.PHONY: check
+check: ## build, format, vet, arrows, tidy, generated files, lint
+	$(GO) build ./...
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo 'run gofmt -w on these'; exit 1; }
+	$(GO) vet ./...
+	$(GO) vet -tags handstamp_testclock ./cmd/handstamp
+	GOARCH=386 $(GO) vet ./...
+	$(GO) test -run 'TestArrows|TestOneDriver' .
+	$(GO) mod tidy -diff
+	$(GO) mod verify
+	scripts/generated
+	$(MAKE) lint
+
+.PHONY: lint
+lint: ## the linters of .golangci.yml
+	cd tools && $(GO) build -o ../bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	bin/golangci-lint run ./...
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME (10s) each
+	scripts/fuzz $(FUZZTIME)
+
+.PHONY: torture
+torture: ## the long forms: TORTURE_CYCLES (200) of kill -9, long simulations
+	HANDSTAMP_TORTURE_CYCLES=$(TORTURE_CYCLES) HANDSTAMP_SIM_RUNS=200000 $(GO) test -count=1 -timeout 3h ./revoke ./store/... ./cmd/... .
+
+.PHONY: browser
+browser: ## the pages in a real browser (installs chromium with apt-get when it is missing)
+	scripts/need chromium chromium
+	$(GO) test -count=1 -tags browser ./server/...
+
+.PHONY: bench
+bench: ## benchmarks: verify by form and store, refresh, sign, hash
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+.PHONY: vuln
+vuln: ## known vulnerabilities, where the scanner can be had
+	scripts/vuln
