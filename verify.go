@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/handstamp/handstamp/id"
@@ -20,16 +21,18 @@ import (
 //
 // A Verifier is safe for concurrent use.
 type Verifier struct {
-	find    finder
-	log     *revoke.Follower
-	keys    verifyKeys // nil where there are no value tokens
-	roles   *roleTable
-	seen    *lastSeen
-	rules   jwt.Rules // issuer and audience; the time is set for each check
-	refuse  bool      // answer 503 under a lapsed lease instead of asking
-	cookies cookies
-	origins origins
-	answers answers // what is written when the answer is not yes
+	find     finder
+	log      *revoke.Follower
+	keys     verifyKeys                      // nil where there are no value tokens
+	readKeys func(ctx context.Context) error // reads the signing keys again
+	renewed  cooldown                        // of readKeys
+	roles    *roleTable
+	seen     *lastSeen
+	rules    jwt.Rules // issuer and audience; the time is set for each check
+	refuse   bool      // answer 503 under a lapsed lease instead of asking
+	cookies  cookies
+	origins  origins
+	answers  answers // what is written when the answer is not yes
 }
 
 // finder is the one look-up: Sessions.Find of the primary.
@@ -135,6 +138,13 @@ func (v *Verifier) value(ctx context.Context, text string, now revoke.Instant, f
 	rules := v.rules
 	rules.Now = now.Wall
 	t, err := jwt.Verify(text, v.keys, rules)
+	if unknownKey(err) && v.renewed.due(now) {
+		// Another process may have made the key a moment ago. Made-up ids cost one read a second, whatever their number.
+		if err := v.readKeys(ctx); err != nil {
+			return Principal{}, true, fmt.Errorf("read the signing keys: %w", err)
+		}
+		t, err = jwt.Verify(text, v.keys, rules)
+	}
 	if err != nil {
 		return Principal{}, true, deniedToken(err)
 	}
@@ -264,6 +274,19 @@ func fromClaims(t jwt.Claims, table permission.Table) Principal {
 			roles: t.Roles, methods: t.Methods, grants: grants, custom: t.Custom, asOf: t.AsOf,
 		},
 	}
+}
+
+func unknownKey(err error) bool {
+	e, ok := errors.AsType[*jwt.Error](err)
+	return ok && e.Check == jwt.CheckKey
+}
+
+// cooldown lets one caller through per second. It goes by the monotonic clock.
+type cooldown struct{ next atomic.Int64 }
+
+func (c *cooldown) due(now revoke.Instant) bool {
+	next := c.next.Load()
+	return int64(now.Mono) >= next && c.next.CompareAndSwap(next, int64(now.Mono+time.Second))
 }
 
 // deniedToken translates what package jwt says. "expired" is only ever said after the signature matched.
