@@ -139,6 +139,7 @@ func (c cookies) clear(w http.ResponseWriter) {
 }
 
 func (c cookies) write(w http.ResponseWriter, name, value, path string, maxAge int) {
+	//nolint:gosec // Secure follows the public URL, which is https or loopback; SameSite is never left out
 	cookie := &http.Cookie{
 		Name: name, Value: value, Path: path, MaxAge: maxAge,
 		Secure: c.secure, HttpOnly: true, SameSite: c.sameSite,

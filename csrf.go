@@ -90,7 +90,8 @@ func parseOrigin(s string) (string, error) {
 		host = "[" + host + "]"
 	}
 	port := u.Port()
-	if port != "" && !(u.Scheme == "http" && port == "80" || u.Scheme == "https" && port == "443") {
+	standard := u.Scheme == "http" && port == "80" || u.Scheme == "https" && port == "443"
+	if port != "" && !standard {
 		host += ":" + port
 	}
 	return u.Scheme + "://" + host, nil
@@ -137,6 +138,7 @@ func (a *Auth) FormToken(w http.ResponseWriter, r *http.Request) string {
 		value := base64.RawURLEncoding.EncodeToString(b[:])
 		a.cookies.write(w, a.cookies.form, value, "/", 0)
 		// A page may hold several forms: the second token of one request is bound like the first.
+		//nolint:gosec // a request's cookie has no attributes
 		r.AddCookie(&http.Cookie{Name: a.cookies.form, Value: value})
 		binding = "cookie:" + value
 	}

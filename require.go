@@ -77,6 +77,7 @@ func (v *Verifier) DenyDefault(w http.ResponseWriter, r *http.Request, err error
 	}
 	if login && v.answers.loginURL != "" && IsNavigation(r) {
 		w.Header().Set("Cache-Control", "no-store")
+		//nolint:gosec // the target is Options.LoginURL; the request only fills its escaped parameter
 		http.Redirect(w, r, loginURL(v.answers.loginURL, r.URL.RequestURI()), http.StatusFound)
 		return
 	}

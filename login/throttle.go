@@ -84,7 +84,7 @@ func (f *Flow) budgets(account string, network netip.Prefix) budgets {
 func (f *Flow) key(parts ...string) BudgetKey {
 	mac := hmac.New(sha256.New, f.budgetKey)
 	for _, p := range parts {
-		fmt.Fprintf(mac, "%d:%s", len(p), p)
+		mac.Write(fmt.Appendf(nil, "%d:%s", len(p), p)) // lengths, so that no two lists of parts are one text
 	}
 	return BudgetKey(mac.Sum(nil))
 }

@@ -107,4 +107,6 @@ func canonical(text string, n int) bool {
 }
 
 // maxSecretText is 2^256 - 1 in base62, the largest payload of a 256-bit token.
+//
+//nolint:gosec // a bound, no credential
 const maxSecretText = "yhjskwdA6OZ1AL1YmHWZWm8LLG7HjnuCA2j5rOw8Xp1"

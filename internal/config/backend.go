@@ -44,6 +44,7 @@ func (b Backend) LogValue() slog.Value { return slog.StringValue(b.shown) }
 // MarshalText returns String.
 func (b Backend) MarshalText() ([]byte, error) { return []byte(b.shown), nil }
 
+//nolint:gosec // a form to fill in, no credential
 const databaseHint = "must be sqlite, sqlite:PATH, postgres://USER:PASSWORD@HOST/NAME or memory"
 
 func parseDatabase(text string) (Backend, problems) {

@@ -142,7 +142,7 @@ func TestSecretIsNeverPrinted(t *testing.T) {
 	}
 	text, _ := p.MarshalText()
 	out.Write(text)
-	for _, leak := range []string{word, fmt.Sprintf("%x", word), fmt.Sprintf("%X", word), fmt.Sprint([]byte(word)), "horse"} {
+	for _, leak := range []string{word, fmt.Sprintf("%x", word), fmt.Sprintf("%X", word), fmt.Sprintf("%v", []byte(word)), "horse"} {
 		if strings.Contains(out.String(), leak) {
 			t.Errorf("printed forms hold %q:\n%s", leak, out.String())
 		}

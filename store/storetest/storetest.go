@@ -122,6 +122,9 @@ func sessionAreas() []area[SessionStore] {
 		{"sessions", recordRules()},
 		{"refresh", refreshRules()},
 		{"events", eventRules()},
+		{"units", unitRules()},
+		{"faults", faultRules()},
+		{"model", modelRules()},
 	}
 }
 
@@ -134,6 +137,8 @@ func fullAreas() []area[Backend] {
 		{"audit", auditRules()},
 		{"settings", settleRules()},
 		{"log", logRules()},
+		{"restored", restoredRules()},
+		{"limits", limitRules()},
 	}
 }
 
@@ -145,6 +150,3 @@ type reopened struct {
 	store Backend
 	again func(Backend) Backend
 }
-
-func handleRules() []rule[handles]  { return nil }
-func reopenRules() []rule[reopened] { return nil }

@@ -42,6 +42,7 @@ func run(list, out string) error {
 	if err != nil {
 		return err
 	}
+	//nolint:gosec // a public file of the repository
 	if err := os.WriteFile(out, filter, 0o644); err != nil {
 		return fmt.Errorf("write filter: %w", err)
 	}
