@@ -56,7 +56,7 @@ func Open(ctx context.Context, store Store, opt Options) (*Auth, error) {
 		answers: answers{loginURL: opt.LoginURL, onDenied: opt.OnDenied, logger: opt.Logger},
 	}
 	if opt.Keys != nil {
-		v.keys, v.readKeys = opt.Keys, opt.Keys.Reload
+		v.keys, v.readKeys = &issuedKeys{opt.Keys}, opt.Keys.Reload
 		if err := opt.Keys.Maintain(ctx); err != nil {
 			return nil, fmt.Errorf("handstamp: signing keys: %w", err)
 		}

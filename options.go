@@ -109,9 +109,9 @@ type CookieOptions struct {
 
 // Keys sign and verify value tokens. Package keyring implements it.
 type Keys interface {
-	// Key finds a key by its id, also one that was revoked: what a revoked key signed is called revoked, which can only be
-	// said once its signature was found good.
-	jwt.KeySet
+	// Issued finds a key by its id, also one that was revoked: what a revoked key signed is called revoked, which can only
+	// be said once its signature was found good. It must not block.
+	Issued(kid string) (jwt.VerifyKey, bool)
 	// Revoked reports whether a key was revoked, and by which event (0 where that is not known).
 	Revoked(kid string) (by uint64, revoked bool)
 	// Seal signs, or encrypts, with the active key. now decides which key that is.

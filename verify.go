@@ -23,7 +23,7 @@ import (
 type Verifier struct {
 	find     finder
 	log      *revoke.Follower
-	keys     verifyKeys                      // nil where there are no value tokens
+	keys     *issuedKeys                     // nil where there are no value tokens
 	readKeys func(ctx context.Context) error // reads the signing keys again
 	renewed  cooldown                        // of readKeys
 	roles    *roleTable
@@ -40,11 +40,11 @@ type finder interface {
 	Find(ctx context.Context, l Lookup) (Found, error)
 }
 
-// verifyKeys is the part of Keys that a check needs.
-type verifyKeys interface {
-	jwt.KeySet
-	Revoked(kid string) (by uint64, revoked bool)
-}
+// issuedKeys finds keys for a check of the signature, revoked ones among them. Whether one was revoked is asked next.
+type issuedKeys struct{ Keys }
+
+// Key implements jwt.KeySet.
+func (k issuedKeys) Key(kid string) (jwt.VerifyKey, bool) { return k.Issued(kid) }
 
 // Verify finds out who sent the request. It answers a Principal and nil; or an error that is ErrUnauthenticated; or
 // another error, which means "could not find out" and is answered with 503. On every error the Principal is zero.

@@ -481,6 +481,7 @@ func TestJ5_IssuerAndAudience(t *testing.T) {
 		{"array with a number", iss, `"aud":[` + us + `,1],`, CheckClaims},
 		{"empty text", iss, `"aud":"",`, CheckAudience},
 		{"other", iss, `"aud":["other"],`, CheckAudience},
+		{"others", iss, `"aud":["other","` + testAudience + `2"],`, CheckAudience},
 		{"trailing space", iss, `"aud":"` + testAudience + ` ",`, CheckAudience},
 		{"trailing slash", iss, `"aud":"` + testAudience + `/",`, CheckAudience},
 		{"prefix", iss, `"aud":"https://app.example.co",`, CheckAudience},

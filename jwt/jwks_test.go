@@ -1,6 +1,7 @@
 package jwt
 
 import (
+	"crypto/ecdsa"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -96,6 +97,11 @@ func TestJ8_ParsePublicSet(t *testing.T) {
 		}
 		return strings.Replace(s, old, with, 1)
 	}
+	point, err := testKeys()[ES256].s.public().(*ecdsa.PublicKey).Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	shifted := fmt.Sprintf(`{"kty":"EC","crv":"P-256","alg":"ES256","kid":"a","x":%q,"y":%q}`, b64(string(point[1:32])), b64(string(point[32:])))
 	for _, tt := range []struct {
 		name, key string
 		keys      int // -1: the whole set is refused
@@ -120,6 +126,7 @@ func TestJ8_ParsePublicSet(t *testing.T) {
 		{"duplicate name", change(es, `"use"`, `"alg":"ES256","use"`), -1},
 		{"short x", change(es, `"x":"`, `"x":"AA","was":"`), -1},
 		{"not on the curve", change(es, `"y":"`, `"y":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA","was":"`), -1},
+		{"x and y of 31 and 33 bytes", shifted, -1},
 		{"padding", change(ed, `"x":"`, `"x":"=`), -1},
 		{"short Ed25519", change(ed, `"x":"`, `"x":"AAAA","was":"`), -1},
 		{"e 3", change(rs, `"AQAB"`, `"Aw"`), -1},

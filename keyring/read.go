@@ -52,6 +52,18 @@ func (r *Ring) Key(kid string) (jwt.VerifyKey, bool) {
 	return k, ok
 }
 
+// Issued finds a key like [Ring.Key], but also one that was revoked: with it
+// a token's signature can be found genuine before the token is called
+// revoked. Whoever uses it must ask [Ring.Revoked] about the key.
+func (r *Ring) Issued(kid string) (jwt.VerifyKey, bool) {
+	s := r.state.Load()
+	if k, ok := s.verify[kid]; ok {
+		return k, true
+	}
+	k, ok := s.spoiled[kid]
+	return k, ok
+}
+
 // Revoked says whether the key was revoked, and by the event of which number.
 // A revoked key's record is kept until all its tokens would have run out.
 func (r *Ring) Revoked(kid string) (by uint64, revoked bool) {

@@ -466,6 +466,35 @@ func TestJ9_RevokeSwitchesSigner(t *testing.T) {
 	}
 }
 
+// TestJ9_RevokedStandbyTakesNoTurn: a process that has not seen the standby's
+// replacement goes on with the active key when the standby's time comes.
+func TestJ9_RevokedStandbyTakesNoTurn(t *testing.T) {
+	c, s := newClock(), newShelf()
+	r := maintained(t, s, options(c))
+	at, err := r.Rotate(bg(), c.now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := r.List()
+	c.add(PublishFor - time.Second)
+	s.revoke(list[1].ID, c.now(), 8)
+	if err := r.Reload(bg()); err != nil {
+		t.Fatal(err)
+	}
+	for _, now := range []time.Time{c.now(), at, at.Add(time.Minute)} {
+		if got := signer(t, r, now); got != list[0].ID {
+			t.Errorf("at %v the signer is %s, want %s", now, got, list[0].ID)
+		}
+	}
+	c.add(time.Minute)
+	if err := r.Maintain(bg()); err != nil {
+		t.Fatal(err)
+	}
+	if got := states(r); got != "active revoked created" {
+		t.Errorf("states %q", got)
+	}
+}
+
 // TestJ9_LateReadDoesNotBringBack: a read that began before a revocation and
 // ends after a later one changes nothing.
 func TestJ9_LateReadDoesNotBringBack(t *testing.T) {
@@ -827,6 +856,23 @@ func TestSealedIsBound(t *testing.T) {
 		other.Sealed = rec.Sealed
 		if _, _, err := v.open(&other); !errors.Is(err, ErrSecret) {
 			t.Errorf("open as %q %s = %v", other.ID, other.Algorithm, err)
+		}
+	}
+	// Well sealed, but the key's id is another: made by somebody with the
+	// secret, by mistake or not. kid would no longer name the key.
+	k, err := jwt.Generate(jwt.ES256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range []Record{
+		{ID: "b", Algorithm: jwt.ES256, Use: Signing}, {ID: k.ID(), Algorithm: jwt.EdDSA, Use: Signing},
+		{ID: k.ID(), Algorithm: jwt.ES256, Use: Encryption}, {ID: k.ID(), Algorithm: jwt.ES256},
+	} {
+		if r.Sealed, err = v.seal(&r, must(t)(k.MarshalPrivate())); err != nil {
+			t.Fatal(err)
+		}
+		if s, err := newSnapshot([]Record{r}, nil, v, t0); err == nil || len(s.verify) != 0 {
+			t.Errorf("%+v is trusted", r)
 		}
 	}
 	again, err := v.seal(&rec, []byte("material"))

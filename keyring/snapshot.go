@@ -33,21 +33,26 @@ func (e *entry) trusted(now time.Time) bool {
 // snapshot is all keys at one moment. It does not change, so it is read
 // without locks.
 type snapshot struct {
-	entries []entry // by use, then serial
-	verify  map[string]jwt.VerifyKey
-	revoked map[string]uint64 // kid to number of the event
+	entries []entry                  // by use, then serial
+	verify  map[string]jwt.VerifyKey // trusted
+	spoiled map[string]jwt.VerifyKey // revoked: only good for saying that a token of theirs is genuine
+	revoked map[string]uint64        // kid to number of the event
 }
 
 // newSnapshot opens the records. A key that cannot be opened does not hide
 // the state of the others (one of them may just have been revoked): the
 // snapshot is complete without it, and the error tells.
 func newSnapshot(records []Record, old *snapshot, v vault, now time.Time) (*snapshot, error) {
-	s := &snapshot{verify: map[string]jwt.VerifyKey{}, revoked: map[string]uint64{}}
+	s := &snapshot{verify: map[string]jwt.VerifyKey{}, spoiled: map[string]jwt.VerifyKey{}, revoked: map[string]uint64{}}
 	var errs []error
 	for _, r := range records {
 		e := entry{Record: r}
 		if e.revoked() {
 			s.revoked[r.ID] = r.RevokedBy
+			if e.open(old.find(r.ID), v); e.err == nil {
+				s.spoiled[r.ID] = e.verifier()
+			}
+			e.err = nil // a revoked key that cannot be opened is no fault
 		} else if e.open(old.find(r.ID), v); e.err != nil {
 			errs = append(errs, e.err)
 		} else if e.trusted(now) {
@@ -64,7 +69,7 @@ func newSnapshot(records []Record, old *snapshot, v vault, now time.Time) (*snap
 // open fills in the key. The opened key of an earlier snapshot is kept: it
 // counts the tokens that it encrypted.
 func (e *entry) open(old *entry, v vault) {
-	if old != nil && old.err == nil && !old.revoked() && bytes.Equal(old.Sealed, e.Sealed) &&
+	if old != nil && old.err == nil && old.verifier().ID() == old.ID && bytes.Equal(old.Sealed, e.Sealed) &&
 		old.Algorithm == e.Algorithm && old.Use == e.Use {
 		e.key, e.enc, e.first = old.key, old.enc, old.first
 		return
@@ -134,12 +139,15 @@ func (s *snapshot) of(u Use) []entry {
 // The turn is that of the last serial whose ActivateAt has come. If that one
 // was revoked, the next published one takes over at once, whatever its own
 // time: it is what every verifier already has. Never an earlier one, which
-// was retired for a reason. The first key of all also signs for a process
+// was retired for a reason; but a standby that was revoked before its turn
+// takes no turn, or a process that has not yet seen its replacement would
+// have no key at that moment. The first key of all also signs for a process
 // whose clock is a little behind its maker's.
 func current(keys []entry, now time.Time) int {
 	turn := -1
 	for i := range keys {
-		if !keys[i].ActivateAt.IsZero() && !now.Before(keys[i].ActivateAt) {
+		at, revoked := keys[i].ActivateAt, keys[i].RevokedAt
+		if !at.IsZero() && !now.Before(at) && (revoked.IsZero() || !revoked.Before(at)) {
 			turn = i
 		}
 	}
