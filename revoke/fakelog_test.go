@@ -66,6 +66,14 @@ func (l *fakeLog) called(name string) int {
 	return l.calls[name]
 }
 
+// row returns a registration and how many there are.
+func (l *fakeLog) row(v id.Verifier) (r Registration, ok bool, total int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r, ok = l.rows[v]
+	return r, ok, len(l.rows)
+}
+
 func (l *fakeLog) append(events ...Event) []Event {
 	l.mu.Lock()
 	defer l.mu.Unlock()

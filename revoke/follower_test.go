@@ -93,7 +93,7 @@ func TestRevocationArrives(t *testing.T) {
 				t.Errorf("%s: it took %v, want at most %v", tt.name, took, tt.bound)
 			}
 			time.Sleep(2 * spacing)
-			if row := l.rows[f.View().Verifier]; row.Applied != 1 {
+			if row, _, _ := l.row(f.View().Verifier); row.Applied != 1 {
 				t.Errorf("%s: the registration says %d soon after, want 1", tt.name, row.Applied)
 			}
 		})
@@ -286,6 +286,43 @@ func TestCloseEndsTheLease(t *testing.T) {
 	})
 }
 
+// TestCloseSpeaksForRemotes: who holds a lease from a node that closes is waited for through its registration.
+func TestCloseSpeaksForRemotes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newFakeLog()
+		f := follow(t, l, FollowOptions{})
+		a, err := f.Answer(Renewal{Verifier: "vrf_r", Log: "log1", Limit: 10})
+		if err != nil || a.Reset || a.Head.Lease != period {
+			t.Fatalf("Answer = %+v, %v", a, err)
+		}
+		f.Close()
+		if len(l.rows) != 1 {
+			t.Error("the registration is gone while a remote may hold a lease")
+		}
+		if _, err := f.Answer(Renewal{Verifier: "vrf_r", Log: "log1", Limit: 10}); !errors.Is(err, ErrNoLease) {
+			t.Errorf("Answer after Close = %v, want ErrNoLease", err)
+		}
+	})
+}
+
+// TestOneRequestThatHangs does not cost the lease.
+func TestOneRequestThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newFakeLog()
+		f := follow(t, l, FollowOptions{})
+		defer f.Close()
+		time.Sleep(450 * ms)
+		l.set(func(l *fakeLog) { l.stall = true })
+		time.Sleep(100 * ms)
+		l.set(func(l *fakeLog) { l.stall = false }) // the request that began meanwhile hangs on
+		for range 3_000 {
+			if time.Sleep(ms); !says(f, "ses_1").Fresh {
+				t.Fatal("the lease lapsed")
+			}
+		}
+	})
+}
+
 // TestDeadVerifiersAreRemoved by any other that lives, once an event has passed them by for longer than any lease.
 func TestDeadVerifiersAreRemoved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -294,17 +331,17 @@ func TestDeadVerifiersAreRemoved(t *testing.T) {
 		f := follow(t, l, FollowOptions{})
 		defer f.Close()
 		time.Sleep(time.Minute)
-		if len(l.rows) != 2 {
+		if _, _, n := l.row(""); n != 2 {
 			t.Fatal("without an event nobody can be called dead")
 		}
 		l.append(endOf("ses_1"))
 		time.Sleep(period)
-		if len(l.rows) != 2 {
+		if _, _, n := l.row(""); n != 2 {
 			t.Error("removed before its lease had ended on every clock")
 		}
 		time.Sleep(2 * period)
-		if _, ok := l.rows["vrf_dead"]; ok || len(l.rows) != 1 {
-			t.Errorf("registrations = %+v, want the living one", l.rows)
+		if _, there, n := l.row("vrf_dead"); there || n != 1 {
+			t.Errorf("%d registrations, the dead one among them: %v; want the living one", n, there)
 		}
 	})
 }

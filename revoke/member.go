@@ -231,9 +231,6 @@ func (m *member) reset(h Head) {
 func (m *member) learn(events []Event) {
 	var refs []*Event
 	for i := range events {
-		if events[i].Seq == 0 {
-			continue
-		}
 		refs = append(refs, new(events[i]))
 		if events[i].Seq > m.journal.applied() {
 			m.ahead[events[i].Seq] = struct{}{}

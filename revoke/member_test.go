@@ -341,6 +341,21 @@ func TestNodeAnswersRemotes(t *testing.T) {
 	}
 }
 
+// TestFirstAnswerCovers: a remote that starts from nothing has no lease without what its first answer holds, so a node
+// must not wait for it.
+func TestFirstAnswerCovers(t *testing.T) {
+	b := newBench(t)
+	b.log.append(endOf("ses_1"))
+	b.renew()
+	b.renew()
+	if a, err := b.m.answer(b.now, Renewal{Verifier: "vrf_r", Log: "log1", Limit: 10}); err != nil || len(a.Events) != 1 {
+		t.Fatalf("answer = %+v, %v", a, err)
+	}
+	if q, _ := b.ask(); q.renewal.Lag != 0 {
+		t.Errorf("Lag = %d, want 0", q.renewal.Lag)
+	}
+}
+
 // TestNodeWaitsOutSilentRemotes: 1.12 leases after the read that the remote's last lease rests on.
 func TestNodeWaitsOutSilentRemotes(t *testing.T) {
 	b := newBench(t)

@@ -321,7 +321,7 @@ func simEnv(t *testing.T, name string, otherwise int) int {
 }
 
 // TestSimulation plays HANDSTAMP_SIM_RUNS histories (12,000), from the seed HANDSTAMP_SIM_SEED (1). No check that begins
-// after a wait for the fleet returned may be answered yes from memory.
+// after a wait for the fleet returned may be answered yes from memory. A run of one history prints what happened in it.
 func TestSimulation(t *testing.T) {
 	n, first := simEnv(t, "HANDSTAMP_SIM_RUNS", 12_000), simEnv(t, "HANDSTAMP_SIM_SEED", 1)
 	bad, stats := simulate(uint64(first), n, "", 10)
@@ -362,11 +362,16 @@ func TestSimulationFindsMutants(t *testing.T) {
 	limit := simEnv(t, "HANDSTAMP_SIM_MUTANT_RUNS", 60_000)
 	for _, mutant := range mutants {
 		t.Run(mutant.name, func(t *testing.T) {
-			bad, stats := simulate(1, limit, mutant.name, 1)
+			n := min(limit, 1_000)
+			bad, stats := simulate(1, n, mutant.name, n)
 			if len(bad) == 0 {
-				t.Fatalf("%d histories without the rule %q broke nothing: %+v", limit, mutant.without, stats)
+				n = limit
+				bad, stats = simulate(1, n, mutant.name, 1)
 			}
-			t.Logf("without the rule %q: %s", mutant.without, bad[0])
+			if len(bad) == 0 {
+				t.Fatalf("%d histories without the rule %q broke nothing: %+v", n, mutant.without, stats)
+			}
+			t.Logf("without the rule %q, %d of up to %d histories broke: %s", mutant.without, len(bad), n, bad[0])
 		})
 	}
 }

@@ -129,8 +129,8 @@ func TestWaitWithoutAFollower(t *testing.T) {
 		if got, err = Wait(t.Context(), l, w); err != nil || got.WaitedOut != 1 || got.Took < wholeWait {
 			t.Errorf("Wait with a dead verifier = %+v, %v", got, err)
 		}
-		if _, ok := l.rows["vrf_dead"]; ok || len(l.rows) != 1 {
-			t.Errorf("registrations = %+v, want the living one", l.rows)
+		if _, there, n := l.row("vrf_dead"); there || n != 1 {
+			t.Errorf("%d registrations, the dead one among them: %v; want the living one", n, there)
 		}
 		w.Self = "vrf_self"
 		l.set(func(l *fakeLog) { l.rows["vrf_self"] = Registration{Verifier: "vrf_self"} })
@@ -203,20 +203,22 @@ func TestWaitersShareReads(t *testing.T) {
 		l := &slowList{fakeLog: newFakeLog()}
 		f := follow(t, l, FollowOptions{})
 		defer f.Close()
-		l.set(func(l *fakeLog) { l.rows["vrf_dead"] = Registration{Verifier: "vrf_dead"} })
+		l.set(func(l *fakeLog) { l.rows["vrf_late"] = Registration{Verifier: "vrf_late"} })
 		f.Learn(l.append(endOf("ses_1"))...)
 		var group sync.WaitGroup
 		for i := range 200 {
 			group.Go(func() {
 				time.Sleep(time.Duration(i) * ms / 10)
-				if got, err := f.Wait(t.Context(), 1); err != nil || got.WaitedOut != 1 {
-					t.Errorf("Wait = %+v, %v", got, err)
+				if got, err := f.Wait(t.Context(), 1); err != nil || got.WaitedOut != 0 || got.Took > 400*ms {
+					t.Errorf("Wait = %+v, %v, want it over soon after the last one has applied the event", got, err)
 				}
 			})
 		}
+		time.Sleep(300 * ms)
+		l.set(func(l *fakeLog) { l.rows["vrf_late"] = Registration{Verifier: "vrf_late", Applied: 1} })
 		group.Wait()
-		if n := l.called("Registered"); n > 460 || l.most != 1 {
-			t.Errorf("%d lists, %d at a time, for 200 waiters in %v; want one after the other", n, l.most, wholeWait)
+		if n := l.called("Registered"); n > 80 || l.most != 1 {
+			t.Errorf("%d lists, %d at a time, for 200 waiters in 300 ms; want one after the other", n, l.most)
 		}
 	})
 }
