@@ -50,7 +50,7 @@ func Open(ctx context.Context, store Store, opt Options) (*Auth, error) {
 		return nil, err
 	}
 	v := &Verifier{
-		find: store.Sessions(), roles: &roleTable{fixed: opt.Roles}, seen: newLastSeen(), refuse: opt.RefuseStale,
+		find: store.Sessions(), renewed: &cooldown{}, roles: &roleTable{fixed: opt.Roles}, seen: newLastSeen(), refuse: opt.RefuseStale,
 		cookies: newCookies(opt),
 		rules:   jwt.Rules{Issuer: opt.Token.Issuer, Audience: opt.Token.Audience},
 		answers: answers{loginURL: opt.LoginURL, onDenied: opt.OnDenied, logger: opt.Logger},
@@ -99,7 +99,7 @@ func (a *Auth) follow(ctx context.Context) error {
 		return fmt.Errorf("handstamp: follow the log of revocations: %w", err)
 	}
 	a.log = log
-	if err := a.roles.load(ctx, a.store); err != nil {
+	if err := a.roles.load(ctx, a.store, log); err != nil {
 		log.Close()
 		return fmt.Errorf("handstamp: read the roles: %w", err)
 	}
@@ -183,9 +183,13 @@ func (a *Auth) checkDurability(d Durability) error {
 	return nil
 }
 
-// now is the fleet's time, in microseconds.
+// now is the fleet's time, in microseconds; where that is not known well enough to issue anything, it is this machine's.
+// Something that ends must never be dated in the year 1: the log would forget it at once.
 func (v *Verifier) now() time.Time {
-	t, _ := v.log.FleetNow()
+	t, ok := v.log.FleetNow()
+	if !ok {
+		t = v.log.Now().Wall
+	}
 	return t.UTC().Truncate(time.Microsecond)
 }
 
@@ -262,7 +266,7 @@ func (a *Auth) task(ctx context.Context, what string, fn func(context.Context) e
 }
 
 func (a *Auth) reread(ctx context.Context) error {
-	err := a.roles.load(ctx, a.store)
+	err := a.roles.load(ctx, a.store, a.log)
 	if a.opt.Keys != nil {
 		err = errors.Join(err, a.opt.Keys.Reload(ctx), a.opt.Keys.Maintain(ctx))
 	}

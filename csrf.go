@@ -57,6 +57,9 @@ func (o origins) check(method string, h http.Header, public string, r *http.Requ
 		return fmt.Errorf("%w: a header was sent twice", ErrOrigin)
 	}
 	if len(site) == 1 {
+		if site[0] == "" { // sent, and not one of the two; http.CrossOriginProtection would take it for absent
+			return fmt.Errorf("%w: Sec-Fetch-Site", ErrOrigin)
+		}
 		probe := &http.Request{Method: method, Header: h, URL: &url.URL{Path: "/"}}
 		if err := o.std.Check(probe); err != nil {
 			return fmt.Errorf("%w: Sec-Fetch-Site", ErrOrigin)

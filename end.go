@@ -60,6 +60,11 @@ func (a *Auth) EndSession(ctx context.Context, s SessionID, opt EndOptions) (End
 		return Ended{}, fmt.Errorf("find the session to end: %w", err)
 	}
 	if by := found.Session.EndedBy; by != 0 {
+		// Whoever ended it may have been another process, or this one in a try whose answer was lost: it must be known here
+		// before the answer all the same.
+		e := a.event(revoke.KindSession, string(s), revoke.End, found.Session.EndReason, found.Session.EndedAt)
+		e.Seq = by
+		a.learn([]revoke.Event{e})
 		return a.waited(ctx, Ended{By: by}, opt)
 	}
 	user := found.Session.User
@@ -159,7 +164,8 @@ func (a *Auth) Changed(ctx context.Context, u UserID, opt EndOptions) (Ended, er
 				return Ended{}, fmt.Errorf("ask for permissions: %w", err)
 			}
 		}
-		done, err := a.writeGrants(ctx, u, g, sub.Changed, a.now())
+		sub.Grants = g
+		done, err := a.writeGrants(ctx, sub, opt.Client, a.now())
 		if errors.Is(err, ErrConflict) {
 			continue // somebody else changed the roles meanwhile: what was asked may be old
 		}
@@ -171,21 +177,25 @@ func (a *Auth) Changed(ctx context.Context, u UserID, opt EndOptions) (Ended, er
 	return Ended{}, &UnavailableError{Err: errors.New("the roles of this user change too often")}
 }
 
-// writeGrants writes roles that were asked for after changed was read. It answers ErrConflict if they moved since.
-func (a *Auth) writeGrants(ctx context.Context, u UserID, g Grants, changed uint64, now time.Time) (Appended, error) {
+// writeGrants writes the roles in want, which were asked for after the rest of want was read. It answers ErrConflict if
+// the user's roles moved since.
+func (a *Auth) writeGrants(ctx context.Context, want Subject, c Client, now time.Time) (Appended, error) {
 	return Do(ctx, a, a.store.Work(), func(tx Tx) (Appended, error) {
-		sub, err := tx.Subject(ctx, u)
+		sub, err := tx.Subject(ctx, want.User)
 		if err != nil {
 			return Appended{}, fmt.Errorf("lock the subject: %w", err)
 		}
-		if sub.Changed != changed {
+		if sub.Changed != want.Changed {
 			return Appended{}, ErrConflict
 		}
-		sub.Grants = g
+		sub.Grants = want.Grants
 		if err := tx.PutSubject(ctx, sub); err != nil {
 			return Appended{}, fmt.Errorf("write the subject: %w", err)
 		}
-		return tx.Append(ctx, a.event(revoke.KindUser, string(u), revoke.Change, "roles", now))
+		if err := tx.Record(ctx, a.rolesEntry(c, sub, now)); err != nil {
+			return Appended{}, fmt.Errorf("write the audit entry: %w", err)
+		}
+		return tx.Append(ctx, a.event(revoke.KindUser, string(sub.User), revoke.Change, "roles", now))
 	})
 }
 

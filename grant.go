@@ -116,22 +116,16 @@ func (a *Auth) mint(c jwt.Claims, t Transport, now time.Time) (token.Secret, err
 	return token.NewSecret(text), nil
 }
 
-// tryToMint finds out whether a session's value token will fit, before the session is written.
-func (a *Auth) tryToMint(s Session, g *Grants, now time.Time) error {
-	if s.Mode == ModeSession {
+// tryToMint finds out whether a session's value token can be made, before anything is written: a credential that turns out
+// too large afterwards would have cost the client the one before.
+func (a *Auth) tryToMint(found Found, now time.Time) error {
+	if found.Session.Mode == ModeSession {
 		return nil
-	}
-	found := Found{Session: s, Subject: Subject{User: s.User}}
-	if g != nil {
-		found.Subject.Grants = *g
-		if c := a.roles.copy.Load(); c != nil {
-			found.Roles = c.table
-		}
 	}
 	c, err := a.claimsOf(found, now)
 	if err != nil {
 		return err
 	}
-	_, err = a.mint(c, s.Transport, now)
+	_, err = a.mint(c, found.Session.Transport, now)
 	return err
 }

@@ -55,7 +55,7 @@ func (a *Auth) CheckForwarded(r *http.Request) error {
 	if method == "" || !a.fromTrustedProxy(r) {
 		return nil
 	}
-	if _, ok, err := bearer(r); ok || err != nil {
+	if _, ok, err := bearer(r); ok || err != nil || !a.cookies.carries(r) {
 		return nil
 	}
 	public := a.origins.public

@@ -22,6 +22,7 @@ type Proof struct {
 	user     UserID
 	stamp    uint64
 	changed  uint64
+	known    Grants // what the store said of the user's roles
 	provedAt time.Time
 }
 
@@ -49,5 +50,5 @@ func (a *Auth) Prove(ctx context.Context, u UserID) (Proof, error) {
 	if err != nil {
 		return Proof{}, fmt.Errorf("read the subject: %w", err)
 	}
-	return Proof{user: u, stamp: sub.stamp(), changed: sub.Changed, provedAt: a.now()}, nil
+	return Proof{user: u, stamp: sub.stamp(), changed: sub.Changed, known: sub.Grants, provedAt: a.now()}, nil
 }

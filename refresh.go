@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net/netip"
 	"time"
 
 	"github.com/handstamp/handstamp/audit"
@@ -136,12 +137,16 @@ func (a *Auth) rotate(ctx context.Context, r RefreshRequest, found Found, t toke
 	if t.Generation == math.MaxUint32 {
 		return Grant{}, denied(ReasonExpired, "generations")
 	}
-	found, err := a.today(ctx, found, now)
+	found, err := a.today(ctx, found, r.Client, now)
 	if err != nil {
 		return Grant{}, err
 	}
 	claims, err := a.claims(ctx, found.Session)
 	if err != nil {
+		return Grant{}, err
+	}
+	found.Session.Claims = claims
+	if err := a.tryToMint(found, now); err != nil {
 		return Grant{}, err
 	}
 	rotation := Rotation{
@@ -168,23 +173,32 @@ func (a *Auth) rotate(ctx context.Context, r RefreshRequest, found Found, t toke
 // of today. No time moves.
 func (a *Auth) again(ctx context.Context, r RefreshRequest, found Found, t token.RefreshToken, now time.Time) (Grant, error) {
 	s := found.Session
-	if s.Refresh.IP != r.Client.IP || s.Refresh.UserAgent != cut(r.Client.UserAgent, maxUserAgentBytes) {
+	if !sameNetwork(s.Refresh.IP, r.Client.IP) || s.Refresh.UserAgent != cut(r.Client.UserAgent, maxUserAgentBytes) {
 		// Not refused: people change networks. Not silent either: inside the grace a thief would look like this.
 		e := a.refreshEntry(r, s, audit.RefreshRepeated, now)
 		if err := a.RecordAudit(ctx, e); err != nil {
 			return Grant{}, err
 		}
 	}
-	found, err := a.today(ctx, found, now)
+	found, err := a.today(ctx, found, r.Client, now)
 	if err != nil {
 		return Grant{}, err
 	}
 	return a.grant(found, secrets{nonce: t.Nonce}, now)
 }
 
+// sameNetwork compares two addresses as texts. An IPv6 client draws new ones within its network all the time.
+func sameNetwork(a, b string) bool {
+	x, errX := netip.ParseAddr(a)
+	y, errY := netip.ParseAddr(b)
+	return a == b || errX == nil && errY == nil && Network(x) == Network(y)
+}
+
 // today asks the application for the user's roles, if it keeps them, and writes them if they are others than before. It
-// answers with the record as it is then.
-func (a *Auth) today(ctx context.Context, found Found, now time.Time) (Found, error) {
+// answers with the record as it is then. What was decided about the token holds for that record only if the session is
+// alive in it and its family has not moved; otherwise the refresh starts over: a token that new secrets have replaced in
+// the meantime would be answered with a number from after that.
+func (a *Auth) today(ctx context.Context, found Found, c Client, now time.Time) (Found, error) {
 	if a.opt.Permissions == nil {
 		return found, nil
 	}
@@ -196,10 +210,22 @@ func (a *Auth) today(ctx context.Context, found Found, now time.Time) (Found, er
 	if sameGrants(g, sub.Grants) {
 		return found, nil
 	}
-	if _, err := a.writeGrants(ctx, sub.User, g, sub.Changed, now); err != nil {
+	sub.Grants = g
+	if _, err := a.writeGrants(ctx, sub, c, now); err != nil {
 		return Found{}, err // a conflict starts the refresh over
 	}
-	return a.store.Sessions().Find(ctx, Lookup{Session: found.Session.ID})
+	after, err := a.store.Sessions().Find(ctx, Lookup{Session: found.Session.ID})
+	if err != nil {
+		return Found{}, fmt.Errorf("read the session again: %w", unavailableIfGone(err))
+	}
+	if err := judge(after.Session, after.Subject, now); err != nil {
+		return Found{}, err
+	}
+	was, is := found.Session.Refresh, after.Session.Refresh
+	if was.Generation != is.Generation || !was.Nonce.Equal(is.Nonce) {
+		return Found{}, ErrConflict
+	}
+	return after, nil
 }
 
 // restoreWindow is how long after a restore a client may be ahead of the store.

@@ -2,6 +2,7 @@ package handstamp
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -33,6 +34,7 @@ func (a *Auth) PrepareRenew(ctx context.Context, sid SessionID, p Proof) (*Renew
 		return nil, fmt.Errorf("find the session: %w", err)
 	}
 	s := found.Session
+	s.SeenAt = a.seen.latest(s.ID, s.SeenAt)
 	if s.User != p.user {
 		return nil, denied(ReasonInvalid, "other_user")
 	}
@@ -50,7 +52,14 @@ func (a *Auth) PrepareRenew(ctx context.Context, sid SessionID, p Proof) (*Renew
 	if r.session.Claims, err = a.claims(ctx, r.session); err != nil {
 		return nil, err
 	}
-	r.secrets = draw(&r.session) // a new family nonce, and no grace: the thief's token of a second ago is worth nothing
+	// A new family nonce, and no grace: the thief's token of a second ago is worth nothing. The generation goes on, so that
+	// a rotation of the old family that is under way finds another one, and cannot put the old nonce back.
+	r.secrets = draw(&r.session)
+	r.session.Refresh.Generation = s.Refresh.Generation + 1
+	found.Session = r.session
+	if err := a.tryToMint(found, now); err != nil {
+		return nil, err
+	}
 	return r, nil
 }
 
@@ -91,12 +100,18 @@ func (r *Renewing) Grant(ctx context.Context) (Grant, error) {
 // Renew gives a session new secrets after its user proved once more who they are (a step-up): the old ones are dead, and
 // AuthTime is now.
 func (a *Auth) Renew(ctx context.Context, sid SessionID, p Proof) (Grant, error) {
-	r, err := a.PrepareRenew(ctx, sid, p)
-	if err != nil {
-		return Grant{}, err
+	for range maxRefreshTries {
+		r, err := a.PrepareRenew(ctx, sid, p)
+		if err != nil {
+			return Grant{}, err
+		}
+		_, err = Do(ctx, a, a.store.Work(), func(tx Tx) (Appended, error) { return r.In(ctx, tx) })
+		switch {
+		case err == nil:
+			return r.Grant(ctx)
+		case !errors.Is(err, ErrConflict): // a refresh was faster: the record is another one now
+			return Grant{}, err
+		}
 	}
-	if _, err := Do(ctx, a, a.store.Work(), func(tx Tx) (Appended, error) { return r.In(ctx, tx) }); err != nil {
-		return Grant{}, err
-	}
-	return r.Grant(ctx)
+	return Grant{}, &UnavailableError{Err: errors.New("this session is refreshed too often at once")}
 }

@@ -16,27 +16,30 @@ type roleTable struct {
 }
 
 type roleCopy struct {
-	table permission.Table
-	asOf  uint64
+	table      permission.Table
+	asOf       uint64
+	generation uint64 // of the log at the read: after a reset the numbers are those of another log
 }
 
-func (t *roleTable) load(ctx context.Context, s Store) error {
+func (t *roleTable) load(ctx context.Context, s Store, log *revoke.Follower) error {
 	if t.fixed != nil {
 		return nil
 	}
+	generation := log.View().Generation // before the read, so that a reset in between drops what was read
 	table, head, err := s.Roles(ctx)
 	if err != nil {
 		return err
 	}
-	t.copy.Store(&roleCopy{table: table, asOf: head})
+	t.copy.Store(&roleCopy{table: table, asOf: head, generation: generation})
 	return nil
 }
 
 // drop forgets the copy, after a reset of the log.
 func (t *roleTable) drop() { t.copy.Store(nil) }
 
-// current returns the table if it may be used for these roles; otherwise the store has to be asked.
-func (t *roleTable) current(log *revoke.Follower, roles []string) (permission.Table, bool) {
+// current returns the table if it may be used for these roles; otherwise the store has to be asked. Events are looked at
+// first: what is forgotten after that look makes the copy too old, and not unchanged.
+func (t *roleTable) current(log *revoke.Follower, now revoke.Instant, roles []string) (permission.Table, bool) {
 	if t.fixed != nil {
 		return t.fixed, true
 	}
@@ -44,7 +47,8 @@ func (t *roleTable) current(log *revoke.Follower, roles []string) (permission.Ta
 	if c == nil || log.RolesChanged(roles, c.asOf) {
 		return nil, false
 	}
-	return c.table, true
+	verdict := log.Check(now, revoke.Query{AsOf: c.asOf})
+	return c.table, verdict.Fresh && verdict.Generation == c.generation
 }
 
 // of returns the definitions that came with a record.

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/handstamp/handstamp/audit"
@@ -125,7 +126,14 @@ func (a *Auth) Prepare(ctx context.Context, p Proof) (*Starting, error) {
 	if s.session.Claims, err = a.claims(ctx, s.session); err != nil {
 		return nil, err
 	}
-	return s, a.tryToMint(s.session, s.grants, now)
+	found := Found{Session: s.session, Subject: Subject{User: p.user, Grants: p.known}}
+	if s.grants != nil {
+		found.Subject.Grants = *s.grants
+	}
+	if c := a.roles.copy.Load(); c != nil {
+		found.Roles = c.table
+	}
+	return s, a.tryToMint(found, now)
 }
 
 func (p StartOptions) transport(o Options) Transport {
@@ -212,7 +220,7 @@ func (s *Starting) In(ctx context.Context, tx Tx) (Appended, error) {
 		return Appended{}, ErrDisabled
 	case sub.stamp() != s.proof.stamp:
 		return Appended{}, ErrProofOutdated
-	case s.auth.opt.Permissions != nil && sub.Changed != s.proof.changed:
+	case s.grants != nil && sub.Changed != s.proof.changed:
 		return Appended{}, ErrProofOutdated // the roles were asked for before they changed
 	}
 	events, err := s.writeGrants(ctx, tx, sub)
@@ -249,11 +257,28 @@ func (s *Starting) writeGrants(ctx context.Context, tx Tx, sub Subject) ([]revok
 	if sameGrants(old, sub.Grants) {
 		return nil, nil
 	}
+	if err := tx.Record(ctx, s.auth.rolesEntry(s.proof.Client, sub, s.now)); err != nil {
+		return nil, fmt.Errorf("write the audit entry: %w", err)
+	}
 	return []revoke.Event{s.auth.event(revoke.KindUser, string(sub.User), revoke.Change, "roles", s.now)}, nil
 }
 
+// rolesEntry says in the audit log that a user's roles are others than before.
+func (a *Auth) rolesEntry(c Client, sub Subject, now time.Time) audit.Event {
+	return a.entry(c, audit.Event{
+		Kind: audit.RolesChanged, Target: string(sub.User), Detail: map[string]string{"roles": strings.Join(sub.Grants.Roles, " ")},
+	}, now)
+}
+
+// sameGrants compares them as sets: an application that answers in another order each time would otherwise make every
+// token stale at every refresh.
 func sameGrants(a, b Grants) bool {
-	return slices.Equal(a.Roles, b.Roles) && slices.Equal(a.Permissions, b.Permissions)
+	return sameSet(a.Roles, b.Roles) && sameSet(a.Permissions, b.Permissions)
+}
+
+func sameSet(a, b []string) bool {
+	a, b = slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b))
+	return slices.Equal(slices.Compact(a), slices.Compact(b))
 }
 
 // evict ends the sessions that are too many, and the one whose place this login takes.
@@ -266,14 +291,11 @@ func (s *Starting) evict(ctx context.Context, tx Tx) ([]revoke.Event, error) {
 		}, s.now))
 	}
 	if limit := s.auth.opt.Session.MaxPerUser; limit > 0 {
-		ids, err := tx.Oldest(ctx, s.proof.user, s.now, limit-1)
+		ids, err := s.tooMany(ctx, tx, limit)
 		if err != nil {
 			return nil, fmt.Errorf("find the oldest sessions: %w", err)
 		}
 		for _, sid := range ids {
-			if sid == s.proof.replaces {
-				continue
-			}
 			if err := end(sid, s.proof.user, "limit"); err != nil {
 				return nil, err
 			}
@@ -285,6 +307,23 @@ func (s *Starting) evict(ctx context.Context, tx Tx) ([]revoke.Event, error) {
 		}
 	}
 	return events, nil
+}
+
+// tooMany returns the sessions that must end so that no more than limit are live with the new one. The session that is
+// replaced ends anyway, and makes room itself.
+func (s *Starting) tooMany(ctx context.Context, tx Tx, limit int) ([]SessionID, error) {
+	ids, err := tx.Oldest(ctx, s.proof.user, s.now, limit-1)
+	if err != nil || len(ids) == 0 || s.proof.replaces == "" {
+		return ids, err
+	}
+	if i := slices.Index(ids, s.proof.replaces); i >= 0 {
+		return slices.Delete(ids, i, i+1), nil
+	}
+	live, err := tx.Oldest(ctx, s.proof.user, s.now, 0)
+	if err != nil || !slices.Contains(live, s.proof.replaces) {
+		return ids, err
+	}
+	return ids[:len(ids)-1], nil
 }
 
 func (s *Starting) entry() audit.Event {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -25,11 +26,12 @@ type Verifier struct {
 	log      *revoke.Follower
 	keys     *issuedKeys                     // nil where there are no value tokens
 	readKeys func(ctx context.Context) error // reads the signing keys again
-	renewed  cooldown                        // of readKeys
+	renewed  *cooldown                       // of readKeys
 	roles    *roleTable
 	seen     *lastSeen
 	rules    jwt.Rules // issuer and audience; the time is set for each check
 	refuse   bool      // answer 503 under a lapsed lease instead of asking
+	quiet    bool      // checks do not count as activity: somebody looks into a credential
 	cookies  cookies
 	origins  origins
 	answers  answers // what is written when the answer is not yes
@@ -45,6 +47,22 @@ type issuedKeys struct{ Keys }
 
 // Key implements jwt.KeySet.
 func (k issuedKeys) Key(kid string) (jwt.VerifyKey, bool) { return k.Issued(kid) }
+
+// moment is when a check happens: this process's clocks, which its lease runs by, and the fleet's time, which the ends of
+// sessions and tokens are compared with. They are read inside the check: an old reading would trust a lease that has
+// lapsed since.
+type moment struct {
+	clock revoke.Instant
+	fleet time.Time
+}
+
+func (v *Verifier) moment() moment { return moment{clock: v.log.Now(), fleet: v.now()} }
+
+// leaseFresh reports whether memory may answer at all. A copy that is older than what the log remembers is not fresh
+// either, but then the store may be asked, whatever is done under a lapsed lease.
+func (v *Verifier) leaseFresh(now moment) bool {
+	return v.log.Check(now.clock, revoke.Query{AsOf: math.MaxUint64}).Fresh
+}
 
 // Verify finds out who sent the request. It answers a Principal and nil; or an error that is ErrUnauthenticated; or
 // another error, which means "could not find out" and is answered with 503. On every error the Principal is zero.
@@ -66,12 +84,12 @@ func (v *Verifier) VerifyToken(ctx context.Context, text string) (Principal, err
 
 // CheckToken is VerifyToken and then the rules.
 func (v *Verifier) CheckToken(ctx context.Context, text string, rules ...Rule) (Principal, error) {
-	now := v.log.Now() // the one clock read of this check: an old reading would trust a lease that has lapsed since
+	now := v.moment()
 	p, asked, err := v.authenticate(ctx, text, now, wantFresh(rules))
 	if err != nil {
 		return Principal{}, err
 	}
-	err = obey(p, rules, now.Wall)
+	err = obey(p, rules, now.fleet)
 	if err == nil {
 		return p, nil
 	}
@@ -82,14 +100,14 @@ func (v *Verifier) CheckToken(ctx context.Context, text string, rules ...Rule) (
 	if p, _, err = v.authenticate(ctx, text, now, true); err != nil {
 		return Principal{}, err
 	}
-	if err = obey(p, rules, now.Wall); err != nil {
+	if err = obey(p, rules, now.fleet); err != nil {
 		return Principal{}, err
 	}
 	return p, nil
 }
 
 // authenticate tells the kinds of credentials apart. asked says that the store was asked, so that its answer is final.
-func (v *Verifier) authenticate(ctx context.Context, text string, now revoke.Instant, fresh bool) (p Principal, asked bool, err error) {
+func (v *Verifier) authenticate(ctx context.Context, text string, now moment, fresh bool) (p Principal, asked bool, err error) {
 	switch kind, ours := token.KindOf(text); {
 	case ours && kind == token.Reference:
 		p, err = v.reference(ctx, text, now)
@@ -108,7 +126,7 @@ func (v *Verifier) authenticate(ctx context.Context, text string, now revoke.Ins
 
 // reference looks the session of an opaque token up. A mistyped or made-up token is refused by its checksum, and costs
 // no look-up.
-func (v *Verifier) reference(ctx context.Context, text string, now revoke.Instant) (Principal, error) {
+func (v *Verifier) reference(ctx context.Context, text string, now moment) (Principal, error) {
 	key, err := token.Parse(token.Reference, text)
 	if err != nil {
 		return Principal{}, denied(ReasonInvalid, "checksum")
@@ -125,18 +143,20 @@ func (v *Verifier) reference(ctx context.Context, text string, now revoke.Instan
 		return Principal{}, fmt.Errorf("look up the session: the store answered with another record")
 	}
 	s.SeenAt = v.seen.latest(s.ID, s.SeenAt)
-	if err := judge(s, found.Subject, now.Wall); err != nil {
+	if err := judge(s, found.Subject, now.fleet); err != nil {
 		return Principal{}, err
 	}
-	v.seen.note(s, now.Wall)
+	if !v.quiet {
+		v.seen.note(s, now.fleet)
+	}
 	return v.fromRecord(s, found, Reference), nil
 }
 
 // value checks a signed or encrypted token: signature and claims, then the events since it was made. Under a fresh lease
 // that is all, in memory. Otherwise the store is asked.
-func (v *Verifier) value(ctx context.Context, text string, now revoke.Instant, fresh bool) (Principal, bool, error) {
+func (v *Verifier) value(ctx context.Context, text string, now moment, fresh bool) (Principal, bool, error) {
 	rules := v.rules
-	rules.Now = now.Wall
+	rules.Now = now.fleet
 	t, err := jwt.Verify(text, v.keys, rules)
 	if unknownKey(err) && v.renewed.due(now) {
 		// Another process may have made the key a moment ago. Made-up ids cost one read a second, whatever their number.
@@ -146,22 +166,22 @@ func (v *Verifier) value(ctx context.Context, text string, now revoke.Instant, f
 		t, err = jwt.Verify(text, v.keys, rules)
 	}
 	if err != nil {
-		return Principal{}, true, deniedToken(err)
+		return Principal{}, true, refusedToken(err)
 	}
 	if by, revoked := v.keys.Revoked(t.KeyID); revoked {
 		return Principal{}, true, &DeniedError{Reason: ReasonRevoked, Check: "signing_key", By: by}
 	}
-	verdict := v.log.Check(now, revoke.Query{
+	verdict := v.log.Check(now.clock, revoke.Query{
 		Session: id.Session(t.Session), User: id.User(t.Subject), SigningKey: t.KeyID, AsOf: t.AsOf,
 	})
 	if verdict.Ended != 0 { // an event is final; no lease is needed to believe it
 		return Principal{}, true, &DeniedError{Reason: ReasonRevoked, Check: "event", By: verdict.Ended}
 	}
 	if verdict.Fresh && verdict.Changed == 0 && !fresh {
-		if table, ok := v.roles.current(v.log, t.Roles); ok {
+		if table, ok := v.roles.current(v.log, now.clock, t.Roles); ok {
 			return fromClaims(t, table), false, nil
 		}
-	} else if !verdict.Fresh && !fresh && v.refuse {
+	} else if v.refuse && !fresh && !v.leaseFresh(now) {
 		return Principal{}, true, fmt.Errorf("the lease has lapsed")
 	}
 	p, err := v.valueFromStore(ctx, t, now)
@@ -170,7 +190,7 @@ func (v *Verifier) value(ctx context.Context, text string, now revoke.Instant, f
 
 // valueFromStore decides about a value token by what the store says now: session, subject, roles and signing key in one
 // snapshot.
-func (v *Verifier) valueFromStore(ctx context.Context, t jwt.Claims, now revoke.Instant) (Principal, error) {
+func (v *Verifier) valueFromStore(ctx context.Context, t jwt.Claims, now moment) (Principal, error) {
 	found, err := v.find.Find(ctx, Lookup{Session: id.Session(t.Session), SigningKey: t.KeyID})
 	if errors.Is(err, ErrNotFound) {
 		return Principal{}, denied(ReasonInvalid, "unknown_session")
@@ -186,7 +206,7 @@ func (v *Verifier) valueFromStore(ctx context.Context, t jwt.Claims, now revoke.
 		return Principal{}, &DeniedError{Reason: ReasonRevoked, Check: "signing_key", By: found.SigningKeyEnded}
 	}
 	s.SeenAt = v.seen.latest(s.ID, s.SeenAt)
-	if err := judge(s, sub, now.Wall); err != nil {
+	if err := judge(s, sub, now.fleet); err != nil {
 		return Principal{}, err
 	}
 	if changed := max(s.Changed, sub.Changed); changed > t.AsOf {
@@ -198,7 +218,7 @@ func (v *Verifier) valueFromStore(ctx context.Context, t jwt.Claims, now revoke.
 }
 
 // serviceKey looks a program's credential up.
-func (v *Verifier) serviceKey(ctx context.Context, text string, now revoke.Instant) (Principal, error) {
+func (v *Verifier) serviceKey(ctx context.Context, text string, now moment) (Principal, error) {
 	hash, err := token.Parse(token.ServiceKey, text)
 	if err != nil {
 		return Principal{}, denied(ReasonInvalid, "checksum")
@@ -216,7 +236,7 @@ func (v *Verifier) serviceKey(ctx context.Context, text string, now revoke.Insta
 		return Principal{}, fmt.Errorf("look up the service key: the store answered with another record")
 	case k.EndedBy != 0:
 		return Principal{}, &DeniedError{Reason: ReasonRevoked, Check: "service_key", By: k.EndedBy, Since: k.EndedAt}
-	case !k.ExpiresAt.IsZero() && !now.Wall.Before(k.ExpiresAt):
+	case !k.ExpiresAt.IsZero() && !now.fleet.Before(k.ExpiresAt):
 		return Principal{}, &DeniedError{Reason: ReasonExpired, Check: "service_key", Since: k.ExpiresAt}
 	}
 	return Principal{
@@ -284,19 +304,22 @@ func unknownKey(err error) bool {
 // cooldown lets one caller through per second. It goes by the monotonic clock.
 type cooldown struct{ next atomic.Int64 }
 
-func (c *cooldown) due(now revoke.Instant) bool {
+func (c *cooldown) due(now moment) bool {
 	next := c.next.Load()
-	return int64(now.Mono) >= next && c.next.CompareAndSwap(next, int64(now.Mono+time.Second))
+	mono := now.clock.Mono
+	return int64(mono) >= next && c.next.CompareAndSwap(next, int64(mono+time.Second))
 }
 
-// deniedToken translates what package jwt says. "expired" is only ever said after the signature matched.
-func deniedToken(err error) error {
-	check := "token"
-	if e, ok := errors.AsType[*jwt.Error](err); ok {
-		check = e.Check
+// refusedToken translates what package jwt says. "expired" is only ever said after the signature matched. An error that is
+// no refusal says nothing about the token.
+func refusedToken(err error) error {
+	e, ok := errors.AsType[*jwt.Error](err)
+	switch {
+	case !ok:
+		return fmt.Errorf("check a value token: %w", err)
+	case errors.Is(err, jwt.ErrExpired):
+		return denied(ReasonExpired, e.Check)
+	default:
+		return denied(ReasonInvalid, e.Check)
 	}
-	if errors.Is(err, jwt.ErrExpired) {
-		return denied(ReasonExpired, check)
-	}
-	return denied(ReasonInvalid, check)
 }

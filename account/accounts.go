@@ -218,8 +218,7 @@ func (a *Accounts) PutRole(ctx context.Context, r Role, opt handstamp.EndOptions
 	if r.Name == RoleAdmin && !slices.Equal(r.Permissions, []string{permission.Everything}) {
 		return handstamp.Ended{}, fmt.Errorf("%w: the role %s always grants %s, or nobody could give it back", ErrInput, RoleAdmin, permission.Everything)
 	}
-	slices.Sort(r.Permissions)
-	r.Permissions = slices.Compact(r.Permissions)
+	r.Permissions = slices.Compact(slices.Sorted(slices.Values(r.Permissions))) // the caller's slice stays as it is
 	return a.roleUnit(ctx, r.Name, opt, audit.RoleDefined, func(tx Tx) error { return tx.PutRole(ctx, r) })
 }
 

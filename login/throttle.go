@@ -46,6 +46,9 @@ func charge(c Counter, weight, limit int, now time.Time) (Counter, time.Duration
 	if now.Sub(c.LastAt) >= forgetAfter {
 		c.Failures = 0
 	}
+	if c.LastAt.Sub(now) > maxDelay {
+		c.LastAt = now.Add(-maxDelay) // the clock was set back: nobody is kept out until it has caught up
+	}
 	if wait := c.LastAt.Add(delay(c.Failures, limit)).Sub(now); c.Failures >= limit && wait > 0 {
 		return c, wait
 	}

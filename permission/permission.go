@@ -26,7 +26,7 @@ func Check(p string) error {
 		return nil
 	}
 	resource, action, two := strings.Cut(p, ":")
-	if two && action == Everything && name(resource) {
+	if two && action == Everything && name(resource) && len(p) <= maxBytes {
 		return nil
 	}
 	return CheckAsked(p)

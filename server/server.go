@@ -1,9 +1,14 @@
 package server
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
+	"strings"
 	"time"
 
 	"github.com/handstamp/handstamp"
@@ -12,10 +17,13 @@ import (
 	"github.com/handstamp/handstamp/jwt"
 	"github.com/handstamp/handstamp/keyring"
 	"github.com/handstamp/handstamp/login"
+	"github.com/handstamp/handstamp/permission"
+	"github.com/handstamp/handstamp/revoke"
 	"github.com/handstamp/handstamp/token"
 )
 
-// Passwords is what the server needs of the method password.
+// Passwords is what the server needs of the method password. Errors are those of [login.Flow.Login]; all methods are
+// safe for concurrent use.
 type Passwords interface {
 	SignUp(ctx context.Context, s login.SignUp) (account.User, handstamp.Grant, error)
 	SetUp(ctx context.Context, setup token.Secret, s login.SignUp) (account.User, handstamp.Grant, error)
@@ -24,7 +32,7 @@ type Passwords interface {
 	Change(ctx context.Context, c login.Change) (handstamp.Grant, handstamp.Ended, error)
 }
 
-// Keys is what the server needs of the signing keys.
+// Keys is what the server needs of the signing keys. Package keyring implements it.
 type Keys interface {
 	Public(now time.Time) jwt.PublicSet
 	List() []keyring.Info
@@ -41,7 +49,7 @@ type Options struct {
 
 	// PublicURL is where the server is reached; its path is where the API lives.
 	PublicURL string
-	// Secrets key the cursors of lists; the first makes, all verify.
+	// Secrets key the cursors of lists; the first makes, all verify. Without any, cursors last as long as the process.
 	Secrets [][]byte
 
 	SignUpClosed    bool
@@ -51,6 +59,11 @@ type Options struct {
 	UnverifiedEmail bool              // /v1/check also names an address that nobody verified
 	HideKeys        bool              // the key set is empty (HS256, or encrypted tokens)
 
+	// Roles lists what every role grants; a backend's method of that name fits. Without it roles cannot be listed.
+	Roles func(ctx context.Context) (permission.Table, uint64, error)
+	// Health says where this process stands with the log of revocations, for /readyz and /metrics. Nil leaves it out.
+	Health func() revoke.View
+
 	Version string
 	Logger  *slog.Logger // default slog.Default()
 	// Now is the clock of timeouts and metrics; default time.Now.
@@ -59,15 +72,77 @@ type Options struct {
 
 // Server is the HTTP API as one handler. It is safe for concurrent use.
 type Server struct {
-	opt Options
-	mux http.Handler
+	opt      Options
+	auth     *handstamp.Auth
+	origin   string // of PublicURL
+	prefix   string // the path of PublicURL, without a slash at its end
+	secure   bool   // PublicURL is https
+	headers  checkHeaders
+	cursors  cursors
+	metrics  *metrics
+	pages    *pages
+	document []byte // the OpenAPI document
+	mux      *http.ServeMux
 }
 
-// New makes a Server. It starts nothing.
-func New(opt Options) (*Server, error)
+// New makes a Server. It starts nothing. Every mistake in the options is reported at once.
+func New(opt Options) (*Server, error) {
+	opt.AdminMaxAuthAge = cmp.Or(opt.AdminMaxAuthAge, 10*time.Minute)
+	if opt.ClearSiteData == nil {
+		opt.ClearSiteData = []string{"cache"}
+	}
+	if opt.Logger == nil {
+		opt.Logger = slog.Default()
+	}
+	if opt.Now == nil {
+		opt.Now = time.Now
+	}
+	public, err := opt.check()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{
+		opt: opt, auth: opt.Auth, origin: public.Scheme + "://" + public.Host,
+		prefix: strings.TrimRight(public.EscapedPath(), "/"), secure: public.Scheme == "https",
+		headers: newCheckHeaders(opt.CheckHeaders), metrics: newMetrics(opt.Health),
+	}
+	if s.cursors, err = newCursors(opt.Secrets); err != nil {
+		return nil, err
+	}
+	if s.pages, err = newPages(); err != nil {
+		return nil, err
+	}
+	routes := s.routes()
+	if s.document, err = s.describe(routes); err != nil {
+		return nil, err
+	}
+	s.mux = s.install(routes)
+	return s, nil
+}
+
+func (o Options) check() (*url.URL, error) {
+	var errs []error
+	for name, missing := range map[string]bool{
+		"Auth": o.Auth == nil, "Accounts": o.Accounts == nil, "Passwords": o.Passwords == nil, "Audit": o.Audit == nil,
+	} {
+		if missing {
+			errs = append(errs, fmt.Errorf("server: Options.%s is needed", name))
+		}
+	}
+	u, err := url.Parse(o.PublicURL)
+	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.RawQuery != "" || u.Fragment != "" {
+		errs = append(errs, errors.New("server: Options.PublicURL is needed: where the server is reached, such as https://login.example.com"))
+	}
+	for from, to := range o.CheckHeaders {
+		if !knownCheckHeader(from) {
+			errs = append(errs, fmt.Errorf("server: Options.CheckHeaders: %q is no header that /v1/check answers", from))
+		}
+		if !headerName(to) {
+			errs = append(errs, fmt.Errorf("server: Options.CheckHeaders: %q is no name of a header", to))
+		}
+	}
+	return u, errors.Join(errs...)
+}
 
 // ServeHTTP answers the API and the pages.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
-
-// Ops answers what is for operators only: /healthz, /readyz, /metrics. It belongs on a listener of its own.
-func (s *Server) Ops() http.Handler
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.serve(w, r) }

@@ -74,7 +74,7 @@ func (v users) List(ctx context.Context, f account.UserFilter) ([]account.User, 
 		}
 		query, page := lower(f.Query), []account.User{}
 		for _, u := range ids {
-			if len(page) == page1(f.Limit) {
+			if len(page) == pageOf(f.Limit) {
 				break
 			}
 			if strings.Contains(lower(string(d.users[u].Email)), query) {
@@ -85,7 +85,7 @@ func (v users) List(ctx context.Context, f account.UserFilter) ([]account.User, 
 	})
 }
 
-func page1(limit int) int {
+func pageOf(limit int) int {
 	if limit < 1 || limit > maxUsers {
 		return maxUsers
 	}
@@ -144,7 +144,7 @@ func (v users) ServiceKeys(ctx context.Context, after id.ServiceKey, limit int) 
 			}
 		}
 		slices.SortFunc(page, func(a, b handstamp.ServiceKey) int { return compareIDs(a.ID, b.ID) })
-		return page[:min(len(page), page1(limit))], nil
+		return page[:min(len(page), pageOf(limit))], nil
 	})
 }
 
@@ -183,7 +183,8 @@ func (t *tx) PutUser(ctx context.Context, u account.User) error {
 	return nil
 }
 
-// DeleteUser removes an account and its credentials; handstamp.ErrNotFound if there is none.
+// DeleteUser removes an account, its credentials and the addresses in its sessions; handstamp.ErrNotFound if there is
+// none.
 func (t *tx) DeleteUser(ctx context.Context, u handstamp.UserID) error {
 	if err := t.open(ctx); err != nil {
 		return fmt.Errorf("delete an account: %w", err)
@@ -195,6 +196,7 @@ func (t *tx) DeleteUser(ctx context.Context, u handstamp.UserID) error {
 	t.users.drop(u)
 	t.emails.drop(kept.Email)
 	t.credentials.drop(u)
+	forgetAddresses(&t.d.records, &t.sessions, u)
 	return nil
 }
 

@@ -61,7 +61,7 @@ func (t *tx) append(e revoke.Event) revoke.Event {
 func (t *tx) spares(e revoke.Event) bool {
 	s, ok := t.sessions.get(e.Except)
 	u := handstamp.UserID(e.ID)
-	return ok && e.Kind == revoke.KindUser && s.User == u && handstamp.Live(*s, t.subject(u), e.At)
+	return ok && e.Kind == revoke.KindUser && e.Effect == revoke.End && s.User == u && handstamp.Live(*s, t.subject(u), e.At)
 }
 
 func (t *tx) session(sid handstamp.SessionID, e revoke.Event) {

@@ -3,7 +3,7 @@
 //
 // It keeps the whole contract of a store: units of work are atomic and one after the other, reads see one snapshot, and
 // what it returns shares nothing with what it keeps. It never writes to a disk and never says that it did: its
-// durability is volatile. It never reads a clock.
+// durability is volatile. It decides nothing by a clock of its own.
 package memory
 
 import (

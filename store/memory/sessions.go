@@ -98,41 +98,51 @@ func (v sessions) List(ctx context.Context, f handstamp.SessionFilter) ([]handst
 	v.s.mu.RLock()
 	defer v.s.mu.RUnlock()
 	d := v.s.data
-	return d.records.list(f, func(u handstamp.UserID) (handstamp.Subject, error) {
-		return subjectOf(u, d.subjects[u], d.meta), nil
-	})
+	return d.records.list(f, func(u handstamp.UserID) handstamp.Subject {
+		return subjectOf(u, d.subjects[u], d.meta)
+	}), nil
 }
 
 // list walks from the newest id before f.After to the oldest.
-func (r *records) list(
-	f handstamp.SessionFilter, subject func(handstamp.UserID) (handstamp.Subject, error),
-) ([]handstamp.Session, error) {
-	ids, limit := r.ids, f.Limit
-	if f.User != "" {
-		ids = r.ofUser[f.User]
-	}
+func (r *records) list(f handstamp.SessionFilter, subject func(handstamp.UserID) handstamp.Subject) []handstamp.Session {
+	ids, limit := r.before(f.User, f.After), f.Limit
 	if limit < 1 || limit > maxListed {
 		limit = maxListed
-	}
-	if f.After != "" {
-		at, _ := slices.BinarySearch(ids, f.After)
-		ids = ids[:at]
 	}
 	page := make([]handstamp.Session, 0, min(limit, len(ids)))
 	for _, sid := range slices.Backward(ids) {
 		if len(page) == limit {
 			break
 		}
-		s := r.sessions[sid]
-		sub, err := subject(s.User)
-		if err != nil {
-			return nil, fmt.Errorf("list sessions: %w", err)
-		}
-		if handstamp.Live(*s, sub, f.Now) {
+		if s := r.sessions[sid]; handstamp.Live(*s, subject(s.User), f.Now) {
 			page = append(page, ownedSession(*s))
 		}
 	}
-	return page, nil
+	return page
+}
+
+// before returns the ids of a user's sessions, or of all, that are older than one, in ascending order.
+func (r *records) before(u handstamp.UserID, after handstamp.SessionID) []handstamp.SessionID {
+	ids := r.ids
+	if u != "" {
+		ids = r.ofUser[u]
+	}
+	if after == "" {
+		return ids
+	}
+	at, _ := slices.BinarySearch(ids, after)
+	return ids[:at]
+}
+
+// newest returns the next records of a list, newest first: few enough to be copied under a lock.
+func (r *records) newest(u handstamp.UserID, after handstamp.SessionID) []*handstamp.Session {
+	ids := r.before(u, after)
+	ids = ids[max(0, len(ids)-256):]
+	page := make([]*handstamp.Session, 0, len(ids))
+	for _, sid := range slices.Backward(ids) {
+		page = append(page, r.sessions[sid])
+	}
+	return page
 }
 
 // Rotate is one unit of its own.

@@ -212,6 +212,17 @@ func putSession(
 	return nil
 }
 
+// forgetAddresses takes what tells where a user was and with what out of the records of their sessions, tombstones too:
+// those stay after the account, until their absolute end. The version moves, so that nobody writes it back.
+func forgetAddresses(r *records, l *layer[handstamp.SessionID, *handstamp.Session], u handstamp.UserID) {
+	for _, s := range r.of(u, l.over) {
+		after := *s
+		after.IP, after.UserAgent, after.Refresh.IP, after.Refresh.UserAgent = "", "", "", ""
+		after.Version++
+		l.put(s.ID, &after)
+	}
+}
+
 // Oldest returns the ids of live sessions of a user that are beyond the newest keep.
 func (t *tx) Oldest(
 	ctx context.Context, u handstamp.UserID, now time.Time, keep int,

@@ -38,6 +38,7 @@ func (e *unknownError) Unwrap() error { return e.err }
 
 // Primary result codes of SQLite (https://www.sqlite.org/rescode.html); an extended code has one in its low byte.
 const (
+	codeError      = 1
 	codeBusy       = 5
 	codeLocked     = 6
 	codeReadOnly   = 8

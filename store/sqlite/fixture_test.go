@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/handstamp/handstamp"
+	"github.com/handstamp/handstamp/audit"
 	"github.com/handstamp/handstamp/id"
 	"github.com/handstamp/handstamp/revoke"
 	"github.com/handstamp/handstamp/token"
@@ -66,3 +67,5 @@ func endOfUser(u handstamp.UserID) revoke.Event {
 	return revoke.Event{Kind: revoke.KindUser, ID: string(u), Effect: revoke.End, At: begun.Add(time.Minute),
 		Until: begun.Add(time.Minute + revoke.Retention), Reason: "test"}
 }
+
+func auditOf(k audit.Kind) audit.Filter { return audit.Filter{Kind: k, Limit: 10} }

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/handstamp/handstamp"
@@ -59,7 +60,7 @@ func (v *keys) PutKey(ctx context.Context, r keyring.Record) error {
 	}
 	err := v.s.do(ctx, func(u *unit) error {
 		err := u.change(keyring.ErrConflict, query, args...)
-		if err == handstamp.ErrConflict || err == handstamp.ErrTaken { //nolint:errorlint // change returns these as they are
+		if errors.Is(err, handstamp.ErrConflict) || errors.Is(err, handstamp.ErrTaken) {
 			return keyring.ErrConflict
 		}
 		return err

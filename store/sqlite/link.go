@@ -84,10 +84,13 @@ func (l *link) each(ctx context.Context, query string, args []any, scan func(sca
 // scanner is a row.
 type scanner interface{ Scan(into ...any) error }
 
-// close ends the connection for good instead of giving it back to database/sql.
+// close ends the connection for good instead of giving it back to database/sql. Its statements go first: the engine does
+// not let go of a file while one of them is there, and they may not be touched after their connection is gone.
 func (l *link) close() {
-	for _, st := range l.prepared {
-		_ = st.Close()
+	if err := l.conn.Raw(func(any) error { return nil }); err == nil {
+		for _, st := range l.prepared {
+			_ = st.Close()
+		}
 	}
 	_ = l.conn.Raw(func(any) error { return driver.ErrBadConn })
 	_ = l.conn.Close()

@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -29,6 +28,8 @@ func prepare(ctx context.Context, name string, opt Options) error {
 		return fmt.Errorf("%s is not a file", info.Mode().Type())
 	case info.Size() == 0:
 		return os.Chmod(name, privateFile)
+	case info.Size() < minPage:
+		return fmt.Errorf("%w (it has %d bytes)", ErrDamaged, info.Size())
 	}
 	if info.Mode().Perm()&0o077 != 0 {
 		opt.Logger.Warn("sqlite: others than the owner have access to the database file", "mode", info.Mode().Perm().String())
@@ -40,6 +41,10 @@ func prepare(ctx context.Context, name string, opt Options) error {
 	_, err = found.judge(opt.SkipMigrations)
 	return err
 }
+
+// minPage is the smallest page of a SQLite database. The engine takes a file of fewer bytes for an empty database and
+// would write over it.
+const minPage = 512
 
 // finding is what a database says of itself.
 type finding struct {
@@ -77,15 +82,44 @@ func (f finding) judge(skip bool) (int, error) {
 
 // probe reads a file without changing it. A file that nobody uses is read as immutable, which takes no lock and leaves
 // no file beside it. Where another process may be writing, that would see half a change, so there it is read like any
-// other reader does; and a bad verdict is asked for again like that, in case somebody began to write meanwhile.
+// other reader does, and what was read as immutable counts only if nobody began to write meanwhile.
 func probe(ctx context.Context, name string, wait time.Duration) (finding, error) {
-	if !inUse(name) {
-		found, err := probeAs(ctx, name, "&immutable=1", wait)
-		if err == nil || !inUse(name) {
+	for range 3 {
+		before := fingerprint(name)
+		if before.inUse {
+			break
+		}
+		found, err := probeAs(ctx, dsn(name, "ro", probing(wait))+"&immutable=1")
+		if fingerprint(name) == before {
 			return found, err
 		}
 	}
-	return probeAs(ctx, name, "", wait)
+	found, err := probeAs(ctx, dsn(name, "ro", probing(wait)))
+	if errors.Is(err, ErrReadOnly) {
+		// A program that was killed in the middle of a transaction left a rollback journal, and reading is not possible
+		// before the engine has put the old pages back. Whoever opens the file next does that.
+		return probeAs(ctx, dsn(name, "rw", probing(wait)))
+	}
+	return found, err
+}
+
+// trace is what changes when somebody begins to write.
+type trace struct {
+	inUse    bool
+	size     int64
+	modified time.Time
+}
+
+func fingerprint(name string) trace {
+	p := trace{inUse: inUse(name)}
+	if info, err := os.Stat(name); err == nil {
+		p.size, p.modified = info.Size(), info.ModTime()
+	}
+	return p
+}
+
+func probing(wait time.Duration) []string {
+	return append(hardening(), "busy_timeout("+milliseconds(wait)+")", "query_only(1)")
 }
 
 func inUse(name string) bool {
@@ -97,9 +131,8 @@ func inUse(name string) bool {
 	return false
 }
 
-func probeAs(ctx context.Context, name, how string, wait time.Duration) (finding, error) {
-	set := append(hardening(), "busy_timeout("+milliseconds(wait)+")", "query_only(1)")
-	c, err := driver.NewConnector(dsn(name, "ro", set) + how)
+func probeAs(ctx context.Context, source string) (finding, error) {
+	c, err := driver.NewConnector(source)
 	if err != nil {
 		return finding{}, err
 	}
@@ -110,6 +143,9 @@ func probeAs(ctx context.Context, name, how string, wait time.Duration) (finding
 		return finding{}, damaged(err)
 	}
 	defer p.give(l, false)
+	if err := l.script("BEGIN"); err != nil { // one snapshot: another process may be migrating
+		return finding{}, damaged(err)
+	}
 	found, err := look(ctx, l)
 	return found, damaged(err)
 }
@@ -125,10 +161,6 @@ func damaged(err error) error {
 		return err
 	}
 }
-
-// fullCheckBytes is the largest database that every opening checks from end to end: a fraction of a second. Of a larger
-// one it checks the tables that decide about everybody, and [Store.Check] the rest.
-const fullCheckBytes = 32 << 20
 
 func look(ctx context.Context, l *link) (finding, error) {
 	var pages, size int64
@@ -149,39 +181,10 @@ func look(ctx context.Context, l *link) (finding, error) {
 	if found.expected, found.newest, err = expected(ctx, version); err != nil {
 		return finding{}, err
 	}
-	if pages*size <= fullCheckBytes {
-		return found, quickCheck(ctx, l, "")
+	if version == 0 {
+		return found, anybodys(ctx, l, pages*size)
 	}
-	for _, table := range []string{"handstamp_log", "handstamp_migrations", "handstamp_keys", "handstamp_roles"} {
-		if _, ok := found.shapes[table]; ok {
-			if err := quickCheck(ctx, l, table); err != nil {
-				return finding{}, err
-			}
-		}
-	}
-	return found, nil
-}
-
-// quickCheck has the engine compare pages with each other; a table's name limits it to that table.
-func quickCheck(ctx context.Context, l *link, table string) error {
-	query := "PRAGMA quick_check(1)"
-	if table != "" {
-		query = "PRAGMA quick_check('" + table + "')"
-	}
-	var first string
-	err := l.each(ctx, query, nil, func(r scanner) error {
-		if first != "" {
-			return nil
-		}
-		return r.Scan(&first)
-	})
-	if err != nil {
-		return fmt.Errorf("check the file: %w", err)
-	}
-	if first != "ok" {
-		return fmt.Errorf("%w (the check says: %s)", ErrDamaged, first)
-	}
-	return nil
+	return found, ours(ctx, l, found, pages*size <= fullCheckBytes)
 }
 
 // shapes describes everything whose name begins like ours: a table by its columns, the rest by kind and table.
@@ -257,32 +260,12 @@ func pending(ctx context.Context, path string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	if info.Size() < minPage {
+		return 0, fmt.Errorf("%w (it has %d bytes)", ErrDamaged, info.Size())
+	}
 	found, err := probe(ctx, name, defaultBusyTimeout)
 	if err != nil {
 		return 0, err
 	}
 	return found.judge(false)
-}
-
-// Check has the engine read the whole file and compare its pages and indexes with each other. It answers [ErrDamaged]
-// if they contradict each other. It takes seconds for a large file and holds up nobody.
-func (s *Store) Check(ctx context.Context) error {
-	l, err := s.readers.take(ctx)
-	if err != nil {
-		return fmt.Errorf("check database: %w", err)
-	}
-	defer s.readers.give(l, true)
-	if s.stopped.Load() {
-		return fmt.Errorf("check database: %w", errStopped)
-	}
-	if err := damaged(quickCheck(ctx, l, "")); err != nil {
-		return fmt.Errorf("check database: %w", err)
-	}
-	var found string
-	if err := l.row("PRAGMA integrity_check(1)", nil, &found); err != nil && !errors.Is(err, sql.ErrNoRows) {
-		return fmt.Errorf("check database: %w", damaged(err))
-	} else if found != "ok" {
-		return fmt.Errorf("check database: %w (the check says: %s)", ErrDamaged, found)
-	}
-	return nil
 }

@@ -94,8 +94,8 @@ var errNumbers = errors.New("the log has run out of numbers")
 // used: readers that know more recent events than this database notice by the new id and start again, and nothing they
 // copied counts. The log gets a new id, its numbers jump by 2^32, and it has forgotten everything up to there. Then one
 // all/end event ends every session, since the backup may have brought back some that were ended after it was made;
-// keepSessions leaves that out. Registrations of verifiers are removed. An entry of the audit log says so. It returns the
-// head after that.
+// keepSessions leaves that out. Verifiers stay registered: one that holds a lease of the log as it was may use it up, so
+// who waits for the fleet must still wait for it. An entry of the audit log says so. It returns the head after that.
 func (s *Store) Restored(ctx context.Context, keepSessions bool, now time.Time) (revoke.Head, error) {
 	var head revoke.Head
 	err := s.do(ctx, func(u *unit) error {
@@ -137,9 +137,6 @@ func (u *unit) restart(at uint64, now time.Time) error {
 		rand.Text(), number(at), string(revoke.NewTag()), micros(now)); err != nil {
 		return err
 	}
-	if _, err := u.exec("DELETE FROM handstamp_events"); err != nil {
-		return err
-	}
-	_, err := u.exec("DELETE FROM handstamp_verifiers")
+	_, err := u.exec("DELETE FROM handstamp_events")
 	return err
 }

@@ -28,6 +28,29 @@ func checkEngine(l *link) error {
 	return nil
 }
 
+// checkWritable refuses a file that the engine could open for reading only, which it does without a word. A transaction
+// begins on it as if nothing were wrong, and the first write would fail in the middle of somebody's login.
+func checkWritable(l *link) error {
+	var readOnly bool
+	err := l.conn.Raw(func(c any) (err error) {
+		engine, ok := c.(interface {
+			IsReadOnly(schema string) (bool, error)
+		})
+		if !ok {
+			return errors.New("the driver does not say whether the file can be written")
+		}
+		readOnly, err = engine.IsReadOnly("main")
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("ask whether the file can be written: %w", err)
+	}
+	if readOnly {
+		return ErrReadOnly
+	}
+	return nil
+}
+
 // engineNumber is 3_051_003 for "3.51.3", and 0 for what is no version.
 func engineNumber(version string) int {
 	parts := strings.Split(version, ".")
@@ -54,6 +77,9 @@ func (s *Store) useWAL(ctx context.Context) error {
 	}
 	defer s.writer.give(l, true)
 	if err := checkEngine(l); err != nil {
+		return err
+	}
+	if err := checkWritable(l); err != nil {
 		return err
 	}
 	return s.whileBusy(ctx, func() error {

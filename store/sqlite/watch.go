@@ -20,7 +20,7 @@ func (v *eventLog) Watch(ctx context.Context, wake func()) error {
 	defer l.close()
 	signal, stop := v.s.signals.subscribe()
 	defer stop()
-	last, err := place(l)
+	last, err := place(l, seen{})
 	if err != nil {
 		return fmt.Errorf("watch the log: %w", err)
 	}
@@ -37,7 +37,7 @@ func (v *eventLog) Watch(ctx context.Context, wake func()) error {
 			}
 			wake()
 		case <-ticker.C:
-			now, err := place(l)
+			now, err := place(l, last)
 			if err != nil {
 				return fmt.Errorf("watch the log: %w", err)
 			}
@@ -56,10 +56,11 @@ type seen struct {
 	head    uint64
 }
 
-func place(l *link) (seen, error) {
+// place looks where the log is. While nobody has written since the last look, that is where it was.
+func place(l *link, last seen) (seen, error) {
 	var s seen
-	if err := l.row("PRAGMA data_version", nil, &s.version); err != nil {
-		return s, err
+	if err := l.row("PRAGMA data_version", nil, &s.version); err != nil || s.version == last.version {
+		return last, err
 	}
 	err := l.row("SELECT log, head FROM handstamp_log WHERE id = 1", nil, asText(&s.log), asNumber(&s.head))
 	return s, err

@@ -8,8 +8,6 @@ import (
 	"github.com/handstamp/handstamp"
 	"github.com/handstamp/handstamp/account"
 	"github.com/handstamp/handstamp/id"
-	"github.com/handstamp/handstamp/permission"
-	"github.com/handstamp/handstamp/revoke"
 )
 
 func accountRules() []rule[Backend] {
@@ -22,6 +20,7 @@ func accountRules() []rule[Backend] {
 		{"email_moves", "an address that was given up can be taken, the old one finds nobody", emailMoves},
 		{"subject_joins", "roles and disabled are the subject's: an account is read with them and never writes them", subjectJoins},
 		{"delete", "a deleted account is gone with its credentials; its subject stays, and its address is free", accountDelete},
+		{"delete_addresses", "a deleted account leaves no address in the records of its sessions, which stay until their end", accountDeleteAddresses},
 		{"list", "accounts are listed by ascending id; pages neither repeat nor skip", accountList},
 		{"query", "a query is a part of the address, in either case, and nothing in it is a pattern", accountQuery},
 		{"credentials", "a credential is created once and replaced only in the version it was read in", credentialSwap},
@@ -239,6 +238,32 @@ func accountDelete(t *testing.T, b Backend) {
 	fails(t, "Credential of the next holder of the address", err, handstamp.ErrNotFound)
 }
 
+func accountDeleteAddresses(t *testing.T, b Backend) {
+	u := signUp(t, b, user(1))
+	ended, alive, other := begin(t, b, u.ID, 1), begin(t, b, u.ID, 2), begin(t, b, bob, 3)
+	add(t, b, endSession(ended, 4))
+	remove := func(fail error) error {
+		return b.AccountWork().Do(t.Context(), func(tx account.Tx) error {
+			if err := tx.DeleteUser(t.Context(), u.ID); err != nil {
+				return err
+			}
+			return fail
+		})
+	}
+	fails(t, "the unit", remove(errRollback), errRollback)
+	same(t, "a session after a rollback", find(t, b, alive.ID).Session, alive)
+	must(t, remove(nil))
+	for _, sid := range []handstamp.SessionID{ended.ID, alive.ID} {
+		if got := find(t, b, sid).Session; got.IP != "" || got.UserAgent != "" || got.User != u.ID {
+			t.Errorf("the record of %s's session = IP %q, UserAgent %q, want neither", got.User, got.IP, got.UserAgent)
+		}
+	}
+	if got := find(t, b, ended.ID).Session; got.EndedBy == 0 || got.EndReason == "" {
+		t.Errorf("the tombstone = %+v, want it to say why", got)
+	}
+	same(t, "another user's session", find(t, b, other.ID).Session, other)
+}
+
 func accountList(t *testing.T, b Backend) {
 	var want []account.User
 	for _, n := range []int{4, 0, 3, 1, 2} {
@@ -278,95 +303,5 @@ func accountQuery(t *testing.T, b Backend) {
 		if len(got) != want {
 			t.Errorf("List(query %q) = %d accounts, want %d", query, len(got), want)
 		}
-	}
-}
-
-func credentialSwap(t *testing.T, b Backend) {
-	u := signUp(t, b, user(1))
-	put := func(c account.Credential) error {
-		return b.AccountWork().Do(t.Context(), func(tx account.Tx) error { return tx.PutCredential(t.Context(), c) })
-	}
-	want := account.Credential{User: u.ID, Method: "password", Data: "$argon2id$v=19$m=1$x", CreatedAt: at(1), UpdatedAt: at(2)}
-	must(t, put(want))
-	fails(t, "PutCredential(a second one)", put(want), handstamp.ErrConflict)
-	must(t, put(account.Credential{User: u.ID, Method: "totp", Data: "other", CreatedAt: at(1), UpdatedAt: at(1)}))
-	want.Version = 1
-	got, err := b.Users().Credential(t.Context(), u.ID, "password")
-	must(t, err)
-	same(t, "the credential", got, want)
-	utc(t, "UpdatedAt", got.UpdatedAt, want.UpdatedAt)
-	want.Data, want.UpdatedAt = "changed", at(3)
-	must(t, put(want))
-	fails(t, "PutCredential(in a version that is over)", put(want), handstamp.ErrConflict)
-	want.Version = 2
-	accountUnit(t, b, func(tx account.Tx) error {
-		got, err := tx.Credential(t.Context(), u.ID, "password")
-		same(t, "the credential in a unit", got, want)
-		return err
-	})
-	none := account.Credential{User: u.ID, Method: "webauthn", Data: "x", CreatedAt: at(1), UpdatedAt: at(1), Version: 1}
-	fails(t, "PutCredential(version 1 of none)", put(none), handstamp.ErrConflict)
-}
-
-func credentialRace(t *testing.T, b Backend) {
-	u := signUp(t, b, user(1))
-	c := account.Credential{User: u.ID, Method: "password", Data: "first", CreatedAt: at(1), UpdatedAt: at(1)}
-	accountUnit(t, b, func(tx account.Tx) error { return tx.PutCredential(t.Context(), c) })
-	c.Version = 1
-	won := race(t, func(n int) error {
-		c := c
-		c.Data = fmt.Sprint("racer ", n)
-		return b.AccountWork().Do(t.Context(), func(tx account.Tx) error { return tx.PutCredential(t.Context(), c) })
-	})
-	got, err := b.Users().Credential(t.Context(), u.ID, "password")
-	must(t, err)
-	if len(won) != 1 || got.Version != 2 || got.Data != fmt.Sprint("racer ", won[0]) {
-		t.Errorf("winners %v, then %+v; want one winner and its data in version 2", won, got)
-	}
-}
-
-func roleRules(t *testing.T, b Backend) {
-	put := func(permissions ...string) {
-		accountUnit(t, b, func(tx account.Tx) error {
-			return tx.PutRole(t.Context(), account.Role{Name: "editor", Permissions: permissions})
-		})
-	}
-	for _, want := range [][]string{{"posts:write", "posts:read"}, {"posts:*"}, nil} {
-		put(want...)
-		got, err := b.Users().Role(t.Context(), "editor")
-		must(t, err)
-		if got.Name != "editor" || diff(permission.NewSet(got.Permissions...), permission.NewSet(want...)) != "" {
-			t.Errorf("Role = %+v, want %v", got, want)
-		}
-		table, _, err := b.Roles(t.Context())
-		must(t, err)
-		set, ok := table["editor"]
-		same(t, "the role in the table", set, permission.NewSet(want...))
-		if !ok {
-			t.Error("the table does not know the role")
-		}
-		clear(table) // a copy
-	}
-	accountUnit(t, b, func(tx account.Tx) error { return tx.DeleteRole(t.Context(), "editor") })
-	err := b.AccountWork().Do(t.Context(), func(tx account.Tx) error { return tx.DeleteRole(t.Context(), "editor") })
-	fails(t, "DeleteRole of a deleted role", err, handstamp.ErrNotFound)
-	_, err = b.Users().Role(t.Context(), "editor")
-	fails(t, "Role", err, handstamp.ErrNotFound)
-	head := add(t, b, event(revoke.KindRole, "editor", revoke.Change, 1)).Last()
-	table, got, err := b.Roles(t.Context())
-	must(t, err)
-	if _, ok := table["editor"]; ok || got != head {
-		t.Errorf("Roles = editor: %v, head %d; want none and %d", ok, got, head)
-	}
-}
-
-func rolesSeeded(t *testing.T, b Backend) {
-	table, head, err := b.Roles(t.Context())
-	must(t, err)
-	if !table["admin"].Has("any:thing") || head != 0 {
-		t.Errorf("admin grants %v at head %d, want everything at 0", table["admin"].List(), head)
-	}
-	if set, ok := table["member"]; !ok || !set.Empty() {
-		t.Errorf("member grants %v (known: %v), want nothing", set.List(), ok)
 	}
 }

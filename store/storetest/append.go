@@ -29,6 +29,7 @@ func eventRules() []rule[SessionStore] {
 		{"except_other_kinds", "only a user/end event spares", sparesInUserEndOnly},
 		{"except_forgotten", "a second user/end without an exception ends the session that the first one spared", sparesOnce},
 		{"counts", "the answer says how many live sessions the events ended, each once", counts},
+		{"counts_disabled", "a unit that disables a user and ends their sessions says how many it ended, and ending them again ends none", countsDisabled},
 		{"begun_in_unit", "a session that began in the unit is hit and spared like any other", endsBegunInUnit},
 		{"more", "the count is exact up to 10,000 and says when there were more", countsMore},
 		{"subject_numbers", "PutSubject writes what a user may do and leaves the numbers alone, which only events move", putSubjectKeeps},
@@ -249,6 +250,29 @@ func counts(t *testing.T, s SessionStore) {
 	a = add(t, s, changeUser(ada, 6), event(revoke.KindSession, string(two.ID), revoke.Change, 6), endAll(6), endAll(6))
 	if a.Sessions != 2 {
 		t.Errorf("all/end = %d sessions, want the spared one and bob's", a.Sessions)
+	}
+}
+
+func countsDisabled(t *testing.T, s SessionStore) {
+	begin(t, s, ada, 0)
+	begin(t, s, ada, 1)
+	for _, want := range []int{2, 0} {
+		var a handstamp.Appended
+		unit(t, s, func(tx handstamp.Tx) error {
+			sub, err := tx.Subject(t.Context(), ada)
+			if err != nil {
+				return err
+			}
+			sub.Disabled = true
+			if err := tx.PutSubject(t.Context(), sub); err != nil {
+				return err
+			}
+			a, err = tx.Append(t.Context(), endUser(ada, 2))
+			return err
+		})
+		if a.Sessions != want {
+			t.Errorf("disabled and ended %d sessions, want %d", a.Sessions, want)
+		}
 	}
 }
 

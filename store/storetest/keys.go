@@ -10,7 +10,6 @@ import (
 	"github.com/handstamp/handstamp/account"
 	"github.com/handstamp/handstamp/id"
 	"github.com/handstamp/handstamp/keyring"
-	"github.com/handstamp/handstamp/permission"
 	"github.com/handstamp/handstamp/revoke"
 )
 
@@ -141,29 +140,6 @@ func signingKeyRevoked(t *testing.T, b Backend) {
 	fails(t, "PutKey(read before the revocation)", b.Keys().PutKey(t.Context(), k), keyring.ErrConflict)
 	if !live(t, b, s, at(8)) {
 		t.Error("a key that ended took a session with it")
-	}
-}
-
-func rolesFound(t *testing.T, b Backend) {
-	s := begin(t, b, ada, 0)
-	accountUnit(t, b, func(tx account.Tx) error {
-		if err := tx.PutRole(t.Context(), account.Role{Name: "editor", Permissions: []string{"posts:write"}}); err != nil {
-			return err
-		}
-		return tx.PutSubject(t.Context(), handstamp.Subject{User: ada, Grants: handstamp.Grants{Roles: []string{"editor", "unknown"}}})
-	})
-	want := permission.NewSet("posts:write")
-	f := find(t, b, s.ID)
-	same(t, "the role with Find", f.Roles["editor"], want)
-	if f.Roles == nil || !f.Roles["unknown"].Empty() {
-		t.Errorf("Find's roles = %v, want nothing of the unknown role", f.Roles)
-	}
-	f, err := b.Sessions().Rotate(t.Context(), s.ID, 1, rotation(s, 1))
-	must(t, err)
-	same(t, "the role with Rotate", f.Roles["editor"], want)
-	accountUnit(t, b, func(tx account.Tx) error { return tx.PutRole(t.Context(), account.Role{Name: "editor"}) })
-	if set := find(t, b, s.ID).Roles["editor"]; !set.Empty() {
-		t.Errorf("the emptied role grants %v", set.List())
 	}
 }
 

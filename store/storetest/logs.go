@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/handstamp/handstamp"
 	"github.com/handstamp/handstamp/id"
 	"github.com/handstamp/handstamp/revoke"
 )
@@ -23,6 +24,7 @@ func logRules() []rule[Backend] {
 		{"reset_tag", "the same number with another tag is another log", resetTag},
 		{"reset_forgotten", "a reader from before what is forgotten is reset; one at that place goes on", resetForgotten},
 		{"reset_ahead", "a reader ahead of the head comes from a log that was lost", resetAhead},
+		{"overtaking", "a reader that follows while others commit sees every number once and in order, and none that failed", readsOvertaking},
 		{"watch", "an append wakes who watches, and the watch ends with its context", watches},
 	}
 }
@@ -287,6 +289,30 @@ func resetAhead(t *testing.T, b Backend) {
 	resets(t, f)
 	f.r.Applied = math.MaxInt64
 	resets(t, f)
+}
+
+func readsOvertaking(t *testing.T, b Backend) {
+	f := follow(t, b)
+	f.r.Limit = 3
+	next, seen := uint64(1), map[handstamp.UserID]uint64{}
+	look := func() revoke.Answer {
+		a := f.renew(t)
+		for _, e := range a.Events {
+			if e.Seq != next || a.Reset {
+				t.Errorf("after %d comes %d (reset: %v)", next-1, e.Seq, a.Reset)
+			}
+			next = e.Seq + 1
+			seen[handstamp.UserID(e.ID)] = e.Seq
+		}
+		if !a.More && a.Head.Seq != f.r.Applied {
+			t.Errorf("an answer without more ends at %d, and its head is %d", f.r.Applied, a.Head.Seq)
+		}
+		return a
+	}
+	told := overtake(t, b, func(map[handstamp.UserID]uint64) { look() })
+	for look().More {
+	}
+	same(t, "what the reader saw", seen, told)
 }
 
 // watches appends until the watch wakes up: there is no way to know from outside that it has begun.

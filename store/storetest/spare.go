@@ -152,6 +152,7 @@ func subjectUnseen(t *testing.T, s SessionStore) {
 func oneSnapshot(t *testing.T, s SessionStore) {
 	r := begin(t, s, ada, 0)
 	var writer sync.WaitGroup
+	defer writer.Wait()
 	writer.Go(func() {
 		for range 50 {
 			err := s.Work().Do(t.Context(), func(tx handstamp.Tx) error {
@@ -168,8 +169,7 @@ func oneSnapshot(t *testing.T, s SessionStore) {
 		f := find(t, s, r.ID)
 		if f.Session.Stamp != f.Subject.Ended || f.Subject.Head < f.Subject.Ended {
 			t.Errorf("stamp %d, ended %d, head %d: not from one snapshot", f.Session.Stamp, f.Subject.Ended, f.Subject.Head)
-			break
+			return
 		}
 	}
-	writer.Wait()
 }

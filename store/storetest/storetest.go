@@ -141,12 +141,3 @@ func fullAreas() []area[Backend] {
 		{"limits", limitRules()},
 	}
 }
-
-// handles are two views of the same data, as two processes have them.
-type handles struct{ one, two Backend }
-
-// reopened is a store and a way to close it and open its data again.
-type reopened struct {
-	store Backend
-	again func(Backend) Backend
-}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"testing"
@@ -270,65 +271,74 @@ func unitsSerialised(t *testing.T, s SessionStore) {
 	}
 }
 
-// unitsOvertaking lets units of many users, short ones and long ones, commit at once while a reader follows the head:
-// whatever number it has seen, everything up to there must be there to be seen.
-func unitsOvertaking(t *testing.T, s SessionStore) {
-	const users = 8
-	who := func(n int) handstamp.UserID { return handstamp.UserID(fmt.Sprint("user-", n)) }
+// overtake lets units of many users, short ones and long ones, some of them failing, commit at once. It returns the
+// number that each user was told, and calls seen all the while with the numbers that were acknowledged so far.
+func overtake(t *testing.T, s SessionStore, seen func(map[handstamp.UserID]uint64)) map[handstamp.UserID]uint64 {
 	var mu sync.Mutex
-	last := map[handstamp.UserID]uint64{}
-	var order []uint64
+	told := map[handstamp.UserID]uint64{}
 	over := make(chan struct{})
 	var reader sync.WaitGroup
 	reader.Go(func() {
 		for {
+			mu.Lock()
+			now := maps.Clone(told)
+			mu.Unlock()
+			seen(now)
 			select {
 			case <-over:
 				return
 			default:
 			}
-			mu.Lock()
-			acknowledged := map[handstamp.UserID]uint64{}
-			for u, n := range last {
-				acknowledged[u] = n
-			}
-			mu.Unlock()
-			for u, n := range acknowledged {
-				if sub := subject(t, s, u); sub.Ended < n || sub.Head < n {
-					t.Errorf("%s: ended %d at head %d, though %d was acknowledged", u, sub.Ended, sub.Head, n)
-				}
-			}
 		}
 	})
-	won := race(t, func(n int) error {
-		u, filler := who(n%users), n%3
-		return s.Work().Do(t.Context(), func(tx handstamp.Tx) error {
-			if _, err := tx.Subject(t.Context(), u); err != nil {
-				return err
-			}
-			for range filler {
+	for n, err := range raceErrors(func(n int) error {
+		u, number := handstamp.UserID(fmt.Sprint("user-", n)), uint64(0)
+		err := s.Work().Do(t.Context(), func(tx handstamp.Tx) error {
+			for range n % 4 {
 				if err := tx.Record(t.Context(), audit.Event{ID: id.NewAudit(at(1)), At: at(1), Kind: audit.LoginOK}); err != nil {
 					return err
 				}
 			}
-			a, err := tx.Append(t.Context(), endUser(u, 1))
-			if err != nil || n%5 == 4 {
+			a, err := addIn(t.Context(), tx, endUser(u, 1))
+			number = a.Last()
+			if n%5 == 4 {
 				return cmpErr(err)
 			}
+			return err
+		})
+		if err == nil {
 			mu.Lock()
 			defer mu.Unlock()
-			order = append(order, a.Last())
-			return nil
-		})
-	})
+			told[u] = number
+		}
+		return err
+	}) {
+		if err != nil && !(n%5 == 4 && errors.Is(err, errRollback)) {
+			t.Errorf("unit %d = %v", n, err)
+		}
+	}
 	close(over)
 	reader.Wait()
-	for n := range users {
-		mu.Lock()
-		last[who(n)] = subject(t, s, who(n)).Ended
-		mu.Unlock()
+	return told
+}
+
+func unitsOvertaking(t *testing.T, s SessionStore) {
+	told := overtake(t, s, func(told map[handstamp.UserID]uint64) {
+		for u, n := range told {
+			if sub := subject(t, s, u); sub.Ended != n || sub.Head < n {
+				t.Errorf("%s: ended by %d at head %d, though %d was acknowledged", u, sub.Ended, sub.Head, n)
+			}
+		}
+	})
+	numbers := slices.Sorted(maps.Values(told))
+	for n, got := range numbers {
+		if got != uint64(n+1) {
+			t.Fatalf("the numbers that were given are %v, want 1 to %d", numbers, len(numbers))
+		}
 	}
-	_ = won
+	if head := subject(t, s, ada).Head; head != uint64(len(numbers)) {
+		t.Errorf("Head = %d, want %d", head, len(numbers))
+	}
 }
 
 func unitGaps(t *testing.T, s SessionStore) {

@@ -1,0 +1,275 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// From nothing: no configuration file, no secret, no database.
+func TestServe_from_nothing_to_logged_out(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "")
+	took := s.start()
+	t.Logf("first answer after %v", took)
+	for _, mode := range []string{"session", "token", "hybrid"} {
+		g := s.signUp(mode+"@example.com", mode)
+		if got := s.check(g.Access); got != http.StatusOK {
+			t.Errorf("%s: check of a new session = %d", mode, got)
+		}
+		status, login := s.call("POST", "/v1/login", "", map[string]any{"email": mode + "@example.com", "password": goodPassword, "mode": mode, "transport": "bearer"})
+		if status != http.StatusOK {
+			t.Fatalf("%s: login = %d", mode, status)
+		}
+		if status, _ := s.call("POST", "/v1/logout", login.Access, nil); status != http.StatusNoContent {
+			t.Errorf("%s: logout = %d", mode, status)
+		}
+		if got := s.check(login.Access); got != http.StatusUnauthorized {
+			t.Errorf("%s: check after logout = %d", mode, got)
+		}
+		if got := s.check(g.Access); got != http.StatusOK {
+			t.Errorf("%s: the other session after logout = %d", mode, got)
+		}
+	}
+	for _, path := range []string{"/readyz", "/metrics", "/healthz"} {
+		r, err := http.Get("http://" + s.ops + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = r.Body.Close()
+		if r.StatusCode != http.StatusOK {
+			t.Errorf("%s = %d", path, r.StatusCode)
+		}
+	}
+	if err := s.stop(); err != nil {
+		t.Errorf("stop: %v\n%s", err, s.stderr)
+	}
+	if out := s.stdout.String(); !strings.Contains(out, "http://"+s.addr+"/setup#hs_b_") || !strings.Contains(out, "/v1/signup") {
+		t.Errorf("the terminal does not say where to go next:\n%s", out)
+	}
+}
+
+// The link that makes the first administrator is in no log, works once, and is not offered again once there is one.
+func TestP16_setup_link(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "")
+	s.start()
+	link := regexp.MustCompile(`http://[^/]+/setup#(hs_b_\S+)`).FindStringSubmatch(s.stdout.String())
+	if link == nil {
+		t.Fatalf("no link in\n%s", s.stdout)
+	}
+	secret := link[1]
+	if strings.Contains(s.stderr.String(), "hs_b_") {
+		t.Error("the link is in the log")
+	}
+	if code, out, _ := s.run(secret, "inspect"); code != 0 || !strings.Contains(out, "accepted now  yes") {
+		t.Errorf("inspect of the link: %d\n%s", code, out)
+	}
+	body := map[string]any{"token": secret, "email": "root@example.com", "password": goodPassword}
+	first, _ := s.call("POST", "/v1/setup", "", body)
+	if first != http.StatusCreated {
+		t.Fatalf("first use = %d", first)
+	}
+	body["email"] = "thief@example.com"
+	if again, _ := s.call("POST", "/v1/setup", "", body); again < 400 || again >= 500 {
+		t.Errorf("second use = %d", again)
+	}
+	if _, out, _ := s.run(secret, "inspect"); !strings.Contains(out, "accepted now  no") {
+		t.Errorf("inspect of the used link:\n%s", out)
+	}
+	if out := s.must("user", "show", "root@example.com"); !strings.Contains(out, "admin") {
+		t.Errorf("the first administrator is\n%s", out)
+	}
+	if err := s.stop(); err != nil {
+		t.Error(err)
+	}
+	s.start()
+	if strings.Contains(s.stdout.String(), "/setup#") {
+		t.Error("a link is offered although there is an administrator")
+	}
+}
+
+// A link in a log would be read by whoever reads logs: with JSON on standard output's place there is none.
+func TestP16_no_setup_link_with_json_log(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "", "HANDSTAMP_LOG_FORMAT=json", "HANDSTAMP_LOG_LEVEL=debug")
+	s.start()
+	if err := s.stop(); err != nil {
+		t.Error(err)
+	}
+	if both := s.stdout.String() + s.stderr.String(); strings.Contains(both, "hs_b_") || !strings.Contains(both, "user add") {
+		t.Errorf("with a JSON log:\n%s", both)
+	}
+	for line := range strings.Lines(s.stderr.String()) {
+		if !json.Valid([]byte(line)) {
+			t.Errorf("a line of the log is no JSON: %q", line)
+		}
+	}
+}
+
+// What a command ends is over in a server that runs, within a second; the aim is 250 ms for 99 of 100.
+func TestCommand_reaches_a_running_server(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "")
+	s.start()
+	rounds := 12
+	if testing.Short() {
+		rounds = 3
+	}
+	for _, mode := range []string{"session", "token", "hybrid"} {
+		var took []time.Duration
+		for n := range rounds {
+			g := s.signUp(fmt.Sprintf("%s-%d@example.com", mode, n), mode)
+			if got := s.check(g.Access); got != http.StatusOK {
+				t.Fatalf("check = %d", got)
+			}
+			args := []string{"session", "revoke", g.Session.ID}
+			if n%2 == 1 {
+				args = []string{"session", "revoke", "--user", g.User.ID}
+			}
+			if n%3 == 2 {
+				args = append(args, "--wait")
+			}
+			s.must(args...)
+			wait := within(t, time.Second, "revoked "+mode, func() bool { return s.check(g.Access) == http.StatusUnauthorized })
+			if n%3 == 2 && wait > 20*time.Millisecond {
+				t.Errorf("%s: accepted for %v after --wait returned", mode, wait)
+			}
+			took = append(took, wait)
+		}
+		slices.Sort(took)
+		t.Logf("%s: after the command returned: median %v, worst of %d %v", mode, took[len(took)/2], len(took), took[len(took)-1])
+	}
+}
+
+// Roles and users that a command changes are changed in a server that runs.
+func TestCommand_changes_users_of_a_running_server(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "")
+	s.start()
+	g := s.signUp("ada@example.com", "session")
+	allowed := func() int {
+		status, _ := s.call("GET", "/v1/check?permission=posts:write", g.Access, nil)
+		return status
+	}
+	if got := allowed(); got != http.StatusForbidden {
+		t.Fatalf("before the role: %d", got)
+	}
+	s.must("role", "set", "editor", "posts:write")
+	s.must("user", "roles", "ada@example.com", "--add", "editor")
+	within(t, time.Second, "the role", func() bool { return allowed() == http.StatusOK })
+	s.must("role", "delete", "editor")
+	within(t, time.Second, "the role's end", func() bool { return allowed() == http.StatusForbidden })
+	key := strings.TrimSpace(s.must("service-key", "add", "robot", "posts:read"))
+	if got := s.check(key); got != http.StatusOK {
+		t.Errorf("a new service key: %d", got)
+	}
+	s.must("user", "disable", "ada@example.com")
+	within(t, time.Second, "disabled", func() bool { return s.check(g.Access) == http.StatusUnauthorized })
+	if _, out, _ := s.run(g.Access, "inspect"); !strings.Contains(out, `("disabled")`) || !strings.Contains(out, "by event") {
+		t.Errorf("inspect after disabling:\n%s", out)
+	}
+}
+
+// SIGTERM under load: the listener closes, what is under way is answered, and the exit code is 0.
+func TestF3_graceful_stop_under_load(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "", "HANDSTAMP_PASSWORD_MEMORY_KIB=19456", "HANDSTAMP_PASSWORD_ITERATIONS=2")
+	s.start()
+	g := s.signUp("ada@example.com", "session")
+	var answered, broken atomic.Int64
+	var crowd sync.WaitGroup
+	stop := make(chan struct{})
+	for n := range 8 {
+		crowd.Go(func() {
+			client := &http.Client{Transport: &http.Transport{DisableKeepAlives: n%2 == 0}}
+			defer client.CloseIdleConnections()
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				r, _ := http.NewRequest("GET", "http://"+s.addr+"/v1/check", nil)
+				r.Header.Set("Authorization", "Bearer "+g.Access)
+				answer, err := client.Do(r)
+				switch {
+				case err == nil:
+					if answer.StatusCode != http.StatusOK {
+						t.Errorf("answer = %d", answer.StatusCode)
+					}
+					_ = answer.Body.Close()
+					answered.Add(1)
+				case strings.Contains(err.Error(), "connection refused"):
+					return // the listener is closed: a proxy asks another server
+				default:
+					broken.Add(1) // a connection that was idle, or not accepted yet, at that moment: nothing was answered by it
+					return
+				}
+			}
+		})
+	}
+	slow := make(chan int, 1)
+	go func() {
+		status, _ := s.call("POST", "/v1/login", "", map[string]any{"email": "ada@example.com", "password": goodPassword, "transport": "bearer"})
+		slow <- status
+	}()
+	within(t, 5*time.Second, "load", func() bool { return answered.Load() > 200 })
+	if err := s.stop(); err != nil {
+		t.Errorf("exit: %v\n%s", err, s.stderr)
+	}
+	close(stop)
+	crowd.Wait()
+	if got := <-slow; got != http.StatusOK {
+		t.Errorf("the login that was under way = %d", got)
+	}
+	t.Logf("%d answered, %d connections ended without one", answered.Load(), broken.Load())
+}
+
+// A second signal ends the process although a request is still under way.
+func TestServe_second_signal_ends_at_once(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "")
+	s.start()
+	conn := halfRequest(t, s.addr)
+	defer func() { _ = conn.Close() }()
+	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	within(t, 5*time.Second, "the first signal", func() bool { return strings.Contains(s.stderr.String(), "stopping") })
+	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-s.exited:
+		s.cmd = nil
+	case <-time.After(5 * time.Second):
+		t.Error("still running after a second signal")
+	}
+}
+
+// What is in use is said in one line, and does no harm to who uses it.
+func TestServe_port_in_use(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "")
+	s.start()
+	code, out, stderr := s.run("", "serve")
+	line := stderr[strings.LastIndex(strings.TrimSpace(stderr), "\n")+1:]
+	if code != exitFailure || !strings.Contains(line, "address already in use: stop the program that uses the address") {
+		t.Errorf("exit %d: %s", code, line)
+	}
+	if strings.Contains(out, "setup#") {
+		t.Error("a second server made a link, which voids the first one's")
+	}
+	if _, found, _ := s.run(regexp.MustCompile(`hs_b_\S+`).FindString(s.stdout.String()), "inspect"); !strings.Contains(found, "accepted now  yes") {
+		t.Errorf("the running server's link is void:\n%s", found)
+	}
+}

@@ -1,0 +1,35 @@
+package handstamp
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/handstamp/handstamp/token"
+)
+
+// What tests of this package see of its inside.
+
+// Verdict is what decideRefresh answers.
+type Verdict = verdict
+
+// The verdicts.
+const (
+	Rotate = rotate
+	Repeat = repeat
+	Hold   = hold
+	Ahead  = ahead
+	Reused = reused
+)
+
+// DecideRefresh is the whole rule.
+func DecideRefresh(cur Family, generation uint32, request token.Hash, now time.Time, t Transport, grace time.Duration) Verdict {
+	return decideRefresh(cur, presented{generation: generation, request: request, now: now}, t, grace)
+}
+
+// Credential finds the credential in a request, for a public URL.
+func Credential(publicURL string, r *http.Request) (string, error) {
+	return newCookies(Options{PublicURL: publicURL}).credential(r)
+}
+
+// Jitter shortens.
+func Jitter(d time.Duration) time.Duration { return jitter(d) }

@@ -1,0 +1,157 @@
+package server_test
+
+import (
+	"encoding/base64"
+	"strings"
+	"testing"
+
+	"github.com/handstamp/handstamp/server"
+)
+
+func decodePart(t *testing.T, token string, n int) string {
+	t.Helper()
+	b, err := base64.RawURLEncoding.DecodeString(strings.Split(token, ".")[n])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func TestAdminUsers(t *testing.T) {
+	w := newWorld(t, settings{})
+	admin := w.admin()
+	made := admin.post("/v1/admin/users", m{"email": "Grace@Example.com", "password": typed, "roles": []string{"editor"}}).want(201).body
+	id := made["id"].(string)
+	if made["email"] != "grace@example.com" || made["disabled"] != false || made["roles"].([]any)[0] != "editor" {
+		t.Errorf("POST /v1/admin/users = %v", made)
+	}
+	admin.post("/v1/admin/users", m{"email": "grace@example.com"}).refused(409, "email_taken")
+	admin.post("/v1/admin/users", m{"email": "a@example.com", "password": ""}).refused(422, "invalid_input")
+	admin.post("/v1/admin/users", m{"email": "a@example.com", "password": "short"}).refused(422, "invalid_input")
+	admin.post("/v1/admin/users", m{"email": "a@example.com", "roles": []string{"a", "a"}}).refused(422, "invalid_input")
+	c := w.stranger()
+	c.email = "grace@example.com"
+	c.start("/v1/login", "session", "bearer", 200)
+	if got := admin.get("/v1/admin/users/" + id).want(200).body; got["id"] != id {
+		t.Errorf("GET user = %v", got)
+	}
+	if got := admin.get("/v1/admin/users?query=GRACE").want(200).body["users"].([]any); len(got) != 1 {
+		t.Errorf("query = %v", got)
+	}
+	if got := admin.get("/v1/admin/users?query=%25").want(200).body["users"].([]any); len(got) != 0 {
+		t.Errorf("a percent sign finds %d users, want none", len(got))
+	}
+	changed := admin.do("PATCH", "/v1/admin/users/"+id, m{"email": "hopper@example.com"}).want(200).body
+	if changed["email"] != "hopper@example.com" || changed["email_verified"] != false || changed["applied"] != "node" {
+		t.Errorf("PATCH email = %v", changed)
+	}
+	c.get("/v1/session").refused(401, "revoked")
+	admin.do("PATCH", "/v1/admin/users/"+id, m{"email": "admin@example.com", "disabled": true}).refused(409, "email_taken")
+	if got := admin.get("/v1/admin/users/" + id).want(200).body["disabled"]; got != false {
+		t.Error("a refused change is half done")
+	}
+	admin.do("PATCH", "/v1/admin/users/"+id, m{"email": "not an address"}).refused(422, "invalid_input")
+	admin.do("PATCH", "/v1/admin/users/usr_01h2xcejqtf2nbrexx3vqjhp41", m{"disabled": true}).refused(404, "not_found")
+	admin.put("/v1/admin/users/"+id+"/roles", m{}).refused(422, "invalid_input")
+	admin.put("/v1/admin/users/"+id+"/roles", m{"roles": []string{}}).want(200)
+	admin.put("/v1/admin/users/"+id+"/roles", `{"roles":null}`).refused(400, "malformed_request")
+	admin.put("/v1/admin/users/"+id+"/roles", `{"roles":[null]}`).refused(400, "malformed_request")
+	admin.put("/v1/admin/users/"+id+"/roles", m{"roles": "admin"}).refused(400, "malformed_request")
+}
+
+func TestRoles(t *testing.T) {
+	w := newWorld(t, settings{})
+	admin := w.admin()
+	c := w.signUp("ada@example.com", "token", "bearer")
+	w.give(c.user(), "editor")
+	c.start("/v1/login", "token", "bearer", 200)
+	c.get("/v1/check?permission=posts:write").refused(403, "forbidden")
+	put := admin.put("/v1/admin/roles/editor", m{"permissions": []string{"posts:write", "posts:read"}}).want(200).body
+	if put["name"] != "editor" || put["permissions"].([]any)[0] != "posts:read" || put["applied"] != "node" {
+		t.Errorf("PUT role = %v", put)
+	}
+	c.get("/v1/check?permission=posts:write").want(200) // at once, in a token that is already out
+	list := admin.get("/v1/admin/roles").want(200).body["roles"].([]any)
+	if len(list) != 3 || list[0].(m)["name"] != "admin" || list[1].(m)["name"] != "editor" || list[2].(m)["name"] != "member" {
+		t.Errorf("roles = %v", list)
+	}
+	page := admin.get("/v1/admin/roles?limit=2").want(200).body
+	rest := admin.get("/v1/admin/roles?limit=2&cursor=" + page["next"].(string)).want(200).body
+	if len(rest["roles"].([]any)) != 1 || rest["next"] != nil {
+		t.Errorf("second page of roles = %v", rest)
+	}
+	admin.del("/v1/admin/roles/editor").want(204)
+	c.get("/v1/check?permission=posts:write").refused(403, "forbidden")
+	admin.del("/v1/admin/roles/editor").refused(404, "not_found")
+	admin.del("/v1/admin/roles/admin").refused(422, "invalid_input")
+	admin.put("/v1/admin/roles/admin", m{"permissions": []string{"posts:read"}}).refused(422, "invalid_input")
+	admin.put("/v1/admin/roles/a%20b", m{"permissions": []string{}}).refused(422, "invalid_input")
+	admin.put("/v1/admin/roles/x", m{}).refused(422, "invalid_input")
+	if got := admin.put("/v1/admin/roles/x", m{"permissions": []string{"ok:ok", "p*:x"}}).refused(422, "invalid_input").fields(); got[0] != "permissions[1]" {
+		t.Errorf("fields = %v", got)
+	}
+}
+
+// TestA4_RoleRemoval: what a role no longer grants is refused by the next request, whatever the form.
+func TestA4_RoleRemoval(t *testing.T) {
+	w := newWorld(t, settings{})
+	admin := w.admin()
+	admin.put("/v1/admin/roles/editor", m{"permissions": []string{"posts:write"}}).want(200)
+	for _, p := range pairs {
+		c := w.signUp(p.mode+p.transport+"@example.com", p.mode, p.transport)
+		w.give(c.user(), "editor")
+		c.start("/v1/login", p.mode, p.transport, 200)
+		c.get("/v1/check?permission=posts:write").want(200)
+		admin.put("/v1/admin/users/"+c.user()+"/roles", m{"roles": []string{"member"}}).want(200)
+		if a := c.get("/v1/check?permission=posts:write"); p.mode == "session" {
+			a.refused(403, "forbidden")
+		} else {
+			a.refused(401, "stale_token")
+		}
+	}
+}
+
+func TestSignUpClosed(t *testing.T) {
+	w := newWorld(t, settings{server: func(o *server.Options) { o.SignUpClosed = true }})
+	w.stranger().post("/v1/signup", m{"email": "ada@example.com", "password": typed}).refused(403, "forbidden")
+	w.stranger().post("/v1/login", m{"email": "ada@example.com", "password": typed}).refused(401, "invalid_credentials")
+}
+
+func TestL1_Audit(t *testing.T) {
+	w := newWorld(t, settings{})
+	admin := w.admin()
+	c := w.signUp("ada@example.com", "hybrid", "bearer")
+	w.stranger().post("/v1/login", m{"email": "ada@example.com", "password": "not the password"}).want(401)
+	c.keep(c.post("/v1/password", m{"current_password": typed, "new_password": "another passphrase of mine"}).want(200))
+	ended := c.post("/v1/logout", nil).want(204)
+	admin.put("/v1/admin/users/"+c.user()+"/roles", m{"roles": []string{"editor"}}).want(200)
+	kinds := map[string]m{}
+	next := ""
+	for {
+		page := admin.get("/v1/admin/audit?limit=3&user=" + c.user() + "&cursor=" + next).want(200).body
+		for _, e := range page["events"].([]any) {
+			kinds[e.(m)["kind"].(string)] = e.(m)
+		}
+		if page["next"] == nil {
+			break
+		}
+		next = page["next"].(string)
+	}
+	for kind, actor := range map[string]string{
+		"signup": c.user(), "user.created": c.user(), "login.ok": c.user(), "login.failed": "", "password.changed": c.user(), "session.secrets_renewed": c.user(),
+		"session.ended": c.user(), "user.roles_changed": admin.user(),
+	} {
+		e := kinds[kind]
+		if e == nil || e["actor"] != actor || e["target"] != c.user() || e["ip"] != "127.0.0.1" || e["user_agent"] == "" || len(e["request_id"].(string)) < 20 {
+			t.Errorf("audit %s = %v, want it by %q", kind, e, actor)
+		}
+	}
+	if got := kinds["session.ended"]; got != nil && got["request_id"] != ended.header.Get("Request-Id") {
+		t.Errorf("the entry's request id is %v, the answer's %s", got["request_id"], ended.header.Get("Request-Id"))
+	}
+	// A client does not choose the id that its requests go by.
+	a := c.do("POST", "/v1/login", m{"email": "ada@example.com", "password": "x"}, "Request-Id", "chosen")
+	if a.header.Get("Request-Id") == "chosen" || strings.Contains(w.logs.String(), "chosen") {
+		t.Error("a client chose its request id")
+	}
+}

@@ -1,0 +1,317 @@
+package server
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/handstamp/handstamp"
+	"github.com/handstamp/handstamp/account"
+	"github.com/handstamp/handstamp/login"
+	"github.com/handstamp/handstamp/token"
+)
+
+// signUp: POST /v1/signup.
+func (s *Server) signUp(w http.ResponseWriter, r *http.Request) error {
+	if s.opt.SignUpClosed {
+		return errClosed
+	}
+	in, err := s.credentials(r)
+	if err != nil {
+		return err
+	}
+	_, g, err := s.opt.Passwords.SignUp(r.Context(), in)
+	if err != nil {
+		return err
+	}
+	return s.deliver(w, r, http.StatusCreated, g, appliedOut{})
+}
+
+// logIn: POST /v1/login.
+func (s *Server) logIn(w http.ResponseWriter, r *http.Request) error {
+	in, err := s.credentials(r)
+	if err != nil {
+		return err
+	}
+	g, err := s.opt.Passwords.Login(r.Context(), in.Email, in.Password, in.Start)
+	if err != nil {
+		return err
+	}
+	return s.deliver(w, r, http.StatusOK, g, appliedOut{})
+}
+
+// setUp: POST /v1/setup. The first administrator is logged in by cookie: the page that asks is a browser's.
+func (s *Server) setUp(w http.ResponseWriter, r *http.Request) error {
+	var in setUpIn
+	if err := decode(r, &in); err != nil {
+		return err
+	}
+	var f fields
+	secret := token.NewSecret(f.need("token", in.Token))
+	email, password := f.address(in.Email), f.need("password", in.Password)
+	if err := f.err(); err != nil {
+		return err
+	}
+	if _, err := token.Parse(token.Setup, secret.Reveal()); err != nil {
+		return errSetup // a mistyped one costs no look-up and no hash
+	}
+	start, err := s.auth.FromRequest(r, handstamp.StartOptions{Transport: handstamp.TransportCookie})
+	if err != nil {
+		return err
+	}
+	_, g, err := s.opt.Passwords.SetUp(r.Context(), secret, login.SignUp{Email: email, Password: password, Start: start})
+	if err != nil {
+		return err
+	}
+	return s.deliver(w, r, http.StatusCreated, g, appliedOut{})
+}
+
+// credentials reads what sign-up and login both take.
+func (s *Server) credentials(r *http.Request) (login.SignUp, error) {
+	var in credentialsIn
+	if err := decode(r, &in); err != nil {
+		return login.SignUp{}, err
+	}
+	var f fields
+	out := login.SignUp{Email: f.address(in.Email), Password: f.need("password", in.Password)}
+	start := handstamp.StartOptions{Mode: f.mode(in.Mode), Transport: f.transport(in.Transport)}
+	start.BrowserSession = in.Remember != nil && !*in.Remember
+	err := f.err()
+	if err == nil {
+		out.Start, err = s.auth.FromRequest(r, start)
+	}
+	return out, err
+}
+
+// address reads a mail address into its canonical form.
+func (f *fields) address(v *string) account.Address {
+	text := f.need("email", v)
+	if v == nil {
+		return ""
+	}
+	a, err := account.ParseAddress(text)
+	if e, ok := errors.AsType[*account.AddressError](err); ok {
+		f.bad("email", e.Problem)
+	}
+	return a
+}
+
+// mode reads the name of a mode; whether it is offered here is for the engine to say.
+func (f *fields) mode(v *string) handstamp.Mode {
+	if v == nil {
+		return ""
+	}
+	switch m := handstamp.Mode(*v); m {
+	case handstamp.ModeSession, handstamp.ModeToken, handstamp.ModeHybrid:
+		return m
+	}
+	f.bad("mode", "is session, token or hybrid")
+	return ""
+}
+
+func (f *fields) transport(v *string) handstamp.Transport {
+	if v == nil {
+		return ""
+	}
+	switch t := handstamp.Transport(*v); t {
+	case handstamp.TransportCookie, handstamp.TransportBearer:
+		return t
+	}
+	f.bad("transport", "is cookie or bearer")
+	return ""
+}
+
+// deliver writes a grant: into cookies or into the body, as was fixed at login.
+func (s *Server) deliver(w http.ResponseWriter, r *http.Request, status int, g handstamp.Grant, a appliedOut) error {
+	out, err := s.grantOf(r.Context(), g)
+	if err != nil {
+		return err
+	}
+	out.appliedOut = a
+	s.auth.Deliver(w, g)
+	return answer(w, status, out)
+}
+
+// refresh: POST /v1/refresh. The body's token goes before the cookie, as a header goes before a cookie elsewhere.
+func (s *Server) refresh(w http.ResponseWriter, r *http.Request) error {
+	var in refreshIn
+	if err := decodeOptional(r, &in); err != nil {
+		return err
+	}
+	req := handstamp.RefreshRequest{Background: in.Background != nil && *in.Background, Client: s.auth.ClientOf(r)}
+	var err error
+	if req.IdempotencyKey, err = idempotencyKey(r); err != nil {
+		return err
+	}
+	if in.RefreshToken != nil {
+		req.Token = token.NewSecret(*in.RefreshToken)
+	} else if cookie, ok := s.auth.RefreshCookie(r); ok {
+		req.Token = cookie
+	} else {
+		return &handstamp.DeniedError{Reason: handstamp.ReasonMissing, Check: "no_refresh_token"}
+	}
+	g, err := s.auth.Refresh(r.Context(), req)
+	if err != nil {
+		return err
+	}
+	return s.deliver(w, r, http.StatusOK, g, appliedOut{})
+}
+
+func idempotencyKey(r *http.Request) (string, error) {
+	keys := r.Header.Values("Idempotency-Key")
+	if len(keys) == 0 {
+		return "", nil
+	}
+	visible := func(c rune) bool { return c > 0x20 && c < 0x7f }
+	if len(keys) > 1 || keys[0] == "" || len(keys[0]) > 128 || strings.IndexFunc(keys[0], func(c rune) bool { return !visible(c) }) >= 0 {
+		return "", invalidField("Idempotency-Key", "the header is there once, with 1 to 128 visible characters")
+	}
+	return keys[0], nil
+}
+
+// logOut: POST /v1/logout. Whoever wants out gets out: every credential of the request is tried, and an unknown one is no
+// error. What was found is ended durably before any cookie is taken away; if that fails, both stay.
+func (s *Server) logOut(w http.ResponseWriter, r *http.Request) error {
+	var in logOutIn
+	if err := decodeOptional(r, &in); err != nil {
+		return err
+	}
+	opt, err := s.endOptions(r, "logout")
+	if err != nil {
+		return err
+	}
+	ended, err := s.endCarried(r, in.RefreshToken, opt)
+	if err != nil {
+		return err
+	}
+	s.auth.ClearCookies(w)
+	s.clearSiteData(w)
+	return done(w, ended, opt)
+}
+
+// endCarried ends the session of the first genuine credential: the header's, the body's, then those in cookies.
+func (s *Server) endCarried(r *http.Request, body *string, opt handstamp.EndOptions) (handstamp.Ended, error) {
+	for _, c := range s.carried(r, body) {
+		ended, err := s.auth.LogOut(r.Context(), c, opt)
+		if err != nil || ended.By != 0 {
+			return ended, err
+		}
+	}
+	return handstamp.Ended{}, nil
+}
+
+// maxCarried bounds the look-ups that one log-out may cost.
+const maxCarried = 8
+
+// carried lists the credentials of a request, the strongest first.
+func (s *Server) carried(r *http.Request, body *string) []token.Secret {
+	var texts []string
+	for _, h := range r.Header.Values("Authorization") {
+		if scheme, rest, _ := strings.Cut(h, " "); strings.EqualFold(scheme, "Bearer") {
+			texts = append(texts, strings.TrimLeft(rest, " "))
+		}
+	}
+	if body != nil {
+		texts = append(texts, *body)
+	}
+	base := []string{"handstamp"}
+	if s.secure {
+		base = []string{"__Host-handstamp", "__Secure-handstamp"}
+	}
+	refresh := strings.TrimPrefix(base[len(base)-1]+"-refresh", "__Host-")
+	for _, name := range append(base, refresh) {
+		texts = append(texts, cookieValues(r, name)...)
+	}
+	out := make([]token.Secret, 0, len(texts))
+	for _, t := range texts[:min(len(texts), maxCarried)] {
+		if t != "" {
+			out = append(out, token.NewSecret(t))
+		}
+	}
+	return out
+}
+
+// cookieValues returns the values of all cookies of a name, byte for byte.
+func cookieValues(r *http.Request, name string) []string {
+	var values []string
+	for _, line := range r.Header.Values("Cookie") {
+		for pair := range strings.SplitSeq(line, ";") {
+			if n, v, ok := strings.Cut(strings.Trim(pair, " \t"), "="); ok && n == name {
+				values = append(values, v)
+			}
+		}
+	}
+	return values
+}
+
+// clearSiteData asks the browser to forget what it keeps of this site (W3C Clear Site Data).
+func (s *Server) clearSiteData(w http.ResponseWriter) {
+	if len(s.opt.ClearSiteData) > 0 {
+		w.Header().Set("Clear-Site-Data", `"`+strings.Join(s.opt.ClearSiteData, `", "`)+`"`)
+	}
+}
+
+// changePassword: POST /v1/password. A wrong current password is 403: a client must not take it for a lost session.
+func (s *Server) changePassword(w http.ResponseWriter, r *http.Request) error {
+	var in passwordIn
+	if err := decode(r, &in); err != nil {
+		return err
+	}
+	var f fields
+	p := who(r)
+	change := login.Change{User: p.User, Session: p.Session, Client: s.auth.ClientOf(r)}
+	change.Current, change.New = f.need("current_password", in.Current), f.need("new_password", in.New)
+	opt, err := s.endOptions(r, "password")
+	if err = errors.Join(f.err(), err); err != nil {
+		return err
+	}
+	change.WaitFleet = opt.WaitFleet
+	g, ended, err := s.opt.Passwords.Change(r.Context(), change)
+	if errors.Is(err, login.ErrInvalidCredentials) {
+		return refuse(http.StatusForbidden, "invalid_credentials", "Invalid credentials", "The current password is wrong.")
+	}
+	if err != nil {
+		return err
+	}
+	return s.deliver(w, r, http.StatusOK, g, applied(ended, opt))
+}
+
+// deleteAccount: DELETE /v1/account.
+func (s *Server) deleteAccount(w http.ResponseWriter, r *http.Request) error {
+	opt, err := s.endCall(r, "deleted")
+	if err != nil {
+		return err
+	}
+	ended, err := s.opt.Accounts.Delete(r.Context(), who(r).User, opt)
+	if err != nil {
+		return err
+	}
+	return done(w, ended, opt)
+}
+
+// endOptions reads how a call that ends or changes something wants to wait.
+func (s *Server) endOptions(r *http.Request, reason string) (handstamp.EndOptions, error) {
+	q, err := queryOf(r)
+	if err != nil {
+		return handstamp.EndOptions{}, err
+	}
+	opt := handstamp.EndOptions{Reason: reason, Client: s.auth.ClientOf(r), WaitFleet: q.choice("wait", "fleet")}
+	return opt, q.err()
+}
+
+// endCall is endOptions of a call that takes no body.
+func (s *Server) endCall(r *http.Request, reason string) (handstamp.EndOptions, error) {
+	if err := noBody(r); err != nil {
+		return handstamp.EndOptions{}, err
+	}
+	return s.endOptions(r, reason)
+}
+
+// done answers a call whose answer has no body, unless it waited for the fleet.
+func done(w http.ResponseWriter, e handstamp.Ended, opt handstamp.EndOptions) error {
+	if opt.WaitFleet {
+		return answer(w, http.StatusOK, applied(e, opt))
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}

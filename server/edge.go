@@ -1,0 +1,204 @@
+package server
+
+import (
+	"crypto/rand"
+	"net/http"
+	"path"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/handstamp/handstamp"
+)
+
+// maxBodyBytes is the largest body that is read. No request of the API needs more than a few hundred bytes.
+const maxBodyBytes = 64 << 10
+
+// checkPath changes nothing and is asked about requests of every method, so it is exempt from the origin rules for its own.
+const checkPath = "/v1/check"
+
+// serve is what every request goes through, from the outside in: an id, the net for panics, headers, the path, the
+// origin rules, the limit on the body. Then the mux.
+func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
+	began := s.opt.Now()
+	rec := &recorder{ResponseWriter: w}
+	req := r.WithContext(r.Context())
+	req.Header = r.Header.Clone() // the caller's request stays as it is
+	// Always our own id: one that a client chose could hide one request behind another in the logs.
+	id := rand.Text()
+	req.Header.Set("Request-Id", id)
+	s.setHeaders(rec.Header(), id)
+	defer s.finish(rec, req, began)
+	if r.Body != nil {
+		req.Body = http.MaxBytesReader(w, r.Body, maxBodyBytes)
+	}
+	if err := s.enter(rec, req); err != nil {
+		s.fail(rec, req, err)
+		return
+	}
+	s.mux.ServeHTTP(rec, req)
+}
+
+// setHeaders are the headers of every answer. Handlers of the few things that may be cached say so themselves.
+func (s *Server) setHeaders(h http.Header, id string) {
+	h.Set("Request-Id", id)
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Add("Vary", "Origin")
+	if s.secure {
+		h.Set("Strict-Transport-Security", "max-age=31536000") // a year
+	}
+}
+
+// enter decides whether a request may reach the mux at all, and cuts the prefix off its path.
+func (s *Server) enter(w http.ResponseWriter, r *http.Request) error {
+	if r.Method == http.MethodTrace || r.Method == http.MethodConnect {
+		// TRACE would show a script the headers that it must not see (RFC 9110 section 9.3.8).
+		w.Header().Set("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
+		return errMethod
+	}
+	if !s.cut(r) {
+		return handstamp.ErrNotFound
+	}
+	s.allowOrigin(w.Header(), r)
+	if r.URL.Path == checkPath {
+		return nil
+	}
+	return s.auth.CheckOrigin(r)
+}
+
+// cut takes the prefix off. A path that is not in its one plain form is not there: whoever guards paths in front of this
+// server must not see another path than the one that is served.
+func (s *Server) cut(r *http.Request) bool {
+	u := *r.URL
+	escaped, ok := strings.CutPrefix(u.EscapedPath(), s.prefix)
+	if !ok || !strings.HasPrefix(escaped, "/") || clean(escaped) != escaped {
+		return false
+	}
+	plain, err := pathUnescape(escaped)
+	if err != nil {
+		return false
+	}
+	u.Path, u.RawPath = plain, ""
+	if u.EscapedPath() != escaped {
+		u.RawPath = escaped
+	}
+	r.URL = &u
+	return true
+}
+
+func clean(p string) string {
+	c := path.Clean(p)
+	if c != "/" && strings.HasSuffix(p, "/") {
+		return c + "/"
+	}
+	return c
+}
+
+// allowOrigin answers CORS for the origins that may call from a browser, with credentials: by name, never with *, and
+// never for null.
+func (s *Server) allowOrigin(h http.Header, r *http.Request) {
+	origins := r.Header.Values("Origin")
+	if len(origins) != 1 || !s.trusts(origins[0]) {
+		return
+	}
+	h.Set("Access-Control-Allow-Origin", origins[0])
+	h.Set("Access-Control-Allow-Credentials", "true")
+	h.Set("Access-Control-Expose-Headers", "Request-Id, Retry-After, WWW-Authenticate")
+}
+
+// trusts reports whether an origin, byte for byte as browsers write it, is one of those that were configured. The
+// engine's own reading of them decides.
+func (s *Server) trusts(origin string) bool {
+	if origin == s.origin || strings.Count(origin, "/") != 2 || strings.ContainsAny(origin, "?#@") {
+		return false
+	}
+	return s.auth.ReturnTo(origin+"/", "") == origin+"/"
+}
+
+// endpoint is one path with its methods.
+type endpoint struct {
+	server  *Server
+	any     handler // answers whatever method, for /v1/check
+	methods map[string]handler
+	allow   string
+}
+
+// ServeHTTP picks the method. GET answers HEAD too.
+func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if err := e.answer(w, r); err != nil {
+		e.server.fail(w, r, err)
+	}
+}
+
+func (e *endpoint) answer(w http.ResponseWriter, r *http.Request) error {
+	if e.any != nil {
+		return e.any(w, r)
+	}
+	method := r.Method
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
+	if h, ok := e.methods[method]; ok {
+		return h(w, r)
+	}
+	w.Header().Set("Allow", e.allow)
+	if method != http.MethodOptions {
+		return errMethod
+	}
+	if w.Header().Get("Access-Control-Allow-Origin") != "" && r.Header.Get("Access-Control-Request-Method") != "" {
+		w.Header().Set("Access-Control-Allow-Methods", e.allow)
+		w.Header().Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Idempotency-Key")
+		w.Header().Set("Access-Control-Max-Age", "600")
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// finish counts the request, and turns a panic into an answer that says nothing about it.
+func (s *Server) finish(w *recorder, r *http.Request, began time.Time) {
+	v := recover()
+	if v != nil && v != http.ErrAbortHandler {
+		s.opt.Logger.ErrorContext(r.Context(), "a handler panicked", "request_id", r.Header.Get("Request-Id"),
+			"route", r.Pattern, "panic", v, "stack", string(debug.Stack()))
+		if w.status == 0 {
+			s.write(w, internalProblem())
+			v = nil
+		} else {
+			v = http.ErrAbortHandler // half an answer must not look like a whole one
+		}
+	}
+	took := s.opt.Now().Sub(began)
+	s.metrics.request(r.Pattern, r.Method, w.status, took)
+	s.opt.Logger.DebugContext(r.Context(), "request", "request_id", r.Header.Get("Request-Id"), "method", knownMethod(r.Method),
+		"route", r.Pattern, "status", w.status, "took", took)
+	if v != nil {
+		panic(v)
+	}
+}
+
+// recorder remembers which status was written. It changes nothing.
+type recorder struct {
+	http.ResponseWriter
+	status int
+}
+
+// WriteHeader remembers the status and passes it on.
+func (r *recorder) WriteHeader(status int) {
+	if r.status == 0 {
+		r.status = status
+	}
+	r.ResponseWriter.WriteHeader(status)
+}
+
+// Write passes on.
+func (r *recorder) Write(b []byte) (int, error) {
+	if r.status == 0 {
+		r.status = http.StatusOK
+	}
+	return r.ResponseWriter.Write(b)
+}
+
+// Unwrap lets http.ResponseController reach the writer behind.
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }

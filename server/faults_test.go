@@ -1,0 +1,139 @@
+package server_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/handstamp/handstamp"
+	"github.com/handstamp/handstamp/account"
+	"github.com/handstamp/handstamp/login"
+	"github.com/handstamp/handstamp/server"
+)
+
+// breakLogin makes logins of some addresses fail in ways that a login method must not.
+func breakLogin(p server.Passwords) server.Passwords { return broken{p} }
+
+type broken struct{ server.Passwords }
+
+const cause = "dial tcp db.internal:5432: password=hunter2hunter2"
+
+func (b broken) Login(ctx context.Context, email account.Address, typed string, o handstamp.StartOptions) (handstamp.Grant, error) {
+	switch email.Local() {
+	case "panic":
+		panic("a bug with a stack")
+	case "down":
+		return handstamp.Grant{}, errors.New(cause)
+	case "busy":
+		return handstamp.Grant{}, &handstamp.UnavailableError{RetryAfter: 1500 * time.Millisecond, Err: errors.New(cause)}
+	case "many":
+		return handstamp.Grant{}, &login.TooManyError{RetryAfter: 4100 * time.Millisecond}
+	case "disabled":
+		return handstamp.Grant{}, errors.Join(handstamp.ErrDisabled)
+	case "large":
+		return handstamp.Grant{}, errors.Join(handstamp.ErrTooLarge)
+	}
+	return b.Passwords.Login(ctx, email, typed, o)
+}
+
+// TestL4_Faults: what went wrong inside is said in the log, once, and never to the client.
+func TestL4_Faults(t *testing.T) {
+	w := newWorld(t, settings{wrap: breakLogin})
+	try := func(who string) *response {
+		return w.stranger().post("/v1/login", m{"email": who + "@example.com", "password": typed})
+	}
+	for who, want := range map[string]struct {
+		status     int
+		code       string
+		retryAfter string
+	}{
+		"panic": {500, "internal", ""}, "down": {503, "unavailable", "2"}, "busy": {503, "unavailable", "2"},
+		"many": {429, "too_many_attempts", "5"}, "disabled": {403, "account_disabled", ""}, "large": {422, "invalid_input", ""},
+	} {
+		a := try(who).refused(want.status, want.code)
+		if got := a.header.Get("Retry-After"); got != want.retryAfter {
+			t.Errorf("%s: Retry-After = %q, want %q", who, got, want.retryAfter)
+		}
+		for _, inside := range []string{"stack", "goroutine", "db.internal", "hunter2", ".go:", "handstamp/"} {
+			if strings.Contains(a.raw, inside) {
+				t.Errorf("%s tells the client %q: %s", who, inside, a.raw)
+			}
+		}
+		if len(a.setCookies()) != 0 {
+			t.Errorf("%s sets or clears a cookie", who)
+		}
+	}
+	id := try("down").header.Get("Request-Id")
+	lines := 0
+	for line := range strings.Lines(w.logs.String()) {
+		if strings.Contains(line, id) && strings.Contains(line, "db.internal") {
+			lines++
+		}
+	}
+	if lines != 1 {
+		t.Errorf("the cause of a fault is logged %d times with its request id, want once", lines)
+	}
+	if !strings.Contains(w.logs.String(), "a handler panicked") {
+		t.Error("a panic is not logged")
+	}
+}
+
+// downStore fails every read of sessions while it is down.
+type downStore struct {
+	handstamp.Store
+	down *atomic.Bool
+}
+
+func (d downStore) Sessions() handstamp.Sessions { return downSessions{d.Store.Sessions(), d.down} }
+func (d downStore) Work() handstamp.UnitOfWork[handstamp.Tx] {
+	return downWork{d.Store.Work(), d.down}
+}
+
+type downSessions struct {
+	handstamp.Sessions
+	down *atomic.Bool
+}
+
+func (d downSessions) Find(ctx context.Context, l handstamp.Lookup) (handstamp.Found, error) {
+	if d.down.Load() {
+		return handstamp.Found{}, errors.New(cause)
+	}
+	return d.Sessions.Find(ctx, l)
+}
+
+type downWork struct {
+	handstamp.UnitOfWork[handstamp.Tx]
+	down *atomic.Bool
+}
+
+func (d downWork) Do(ctx context.Context, fn func(handstamp.Tx) error) error {
+	if d.down.Load() {
+		return errors.New(cause)
+	}
+	return d.UnitOfWork.Do(ctx, fn)
+}
+
+// TestOutageLogsNobodyOut: while the store is down the answer is 503, no cookie is touched, and afterwards all is as before.
+func TestOutageLogsNobodyOut(t *testing.T) {
+	var down atomic.Bool
+	w := newWorld(t, settings{store: func(s handstamp.Store) handstamp.Store { return downStore{s, &down} }})
+	c := w.signUp("ada@example.com", "session", "cookie")
+	h := w.signUp("bob@example.com", "hybrid", "cookie")
+	down.Store(true)
+	for _, a := range []*response{
+		c.get("/v1/session"), c.get("/v1/check"), c.get("/v1/sessions"), c.post("/v1/logout", nil), c.del("/v1/sessions"),
+		h.post("/v1/refresh", nil), h.post("/v1/logout", nil), c.get("/"), w.program("").post("/v1/revoke", m{"token": h.cookie("/", "__Host-handstamp")}),
+	} {
+		a.refused(503, "unavailable")
+		if a.header.Get("Retry-After") == "" || len(a.setCookies()) != 0 || a.header.Get("Clear-Site-Data") != "" {
+			t.Errorf("%s during an outage: %v, want Retry-After and no cookie touched", a.what, a.header)
+		}
+	}
+	down.Store(false)
+	c.get("/v1/session").want(200)
+	h.refresh().want(200)
+	h.get("/v1/session").want(200)
+}

@@ -1,0 +1,101 @@
+package server
+
+import (
+	"encoding/json"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// FuzzParse: what the strict reader accepts is valid JSON that means the same to another reader.
+func FuzzParse(f *testing.F) {
+	files, _ := filepath.Glob("testdata/json-parsing/test_parsing/*.json")
+	for _, file := range files {
+		if b, err := os.ReadFile(file); err == nil && len(b) < 1000 {
+			f.Add(b)
+		}
+	}
+	f.Add([]byte(`{"email":"a@b.c","password":"x","remember":false}`))
+	f.Add([]byte(`{"email":"\ud83d\udca9","mode":"session"}`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		var ours, theirs credentialsIn
+		if parse(body, &ours) != nil {
+			return
+		}
+		d := json.NewDecoder(strings.NewReader(string(body)))
+		d.DisallowUnknownFields()
+		if err := d.Decode(&theirs); err != nil {
+			t.Fatalf("parse(%q) = nil, and encoding/json says %v", body, err)
+		}
+		a, _ := json.Marshal(ours)
+		b, _ := json.Marshal(theirs)
+		if string(a) != string(b) {
+			t.Fatalf("parse(%q) = %s, and encoding/json reads %s", body, a, b)
+		}
+	})
+}
+
+// FuzzCursor: only what mark made opens, and it gives back what it was made of.
+func FuzzCursor(f *testing.F) {
+	c, err := newCursors([][]byte{[]byte("a secret of thirty-two bytes ....")})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add("usr_x", "users", "")
+	f.Add(*c.mark("usr_x", "users", ""), "users", "x")
+	f.Fuzz(func(t *testing.T, text, list, filter string) {
+		if len(text) > 500 {
+			return
+		}
+		if after, ok := c.open(text, list, filter); ok && (text != "" || after != "") && *c.mark(after, list, filter) != text {
+			t.Fatalf("open(%q) = %q, which was never given", text, after)
+		}
+		if after, ok := c.open(*c.mark(text, list, filter), list, filter); !ok || after != text {
+			t.Fatalf("open(mark(%q)) = %q, %v", text, after, ok)
+		}
+		if _, ok := c.open(*c.mark(text, list, filter), list+filter, ""); ok && filter != "" {
+			t.Fatalf("a cursor of %q %q opens another list", list, filter)
+		}
+	})
+}
+
+// FuzzParseCheck: no query panics, and what is accepted asks for every permission that is in it.
+func FuzzParseCheck(f *testing.F) {
+	for _, q := range []string{"permission=a:b&permission=c", "max_age=600&fresh=true", "login=redirect", "permission=a%3Ab", "x", "permission=*"} {
+		f.Add(q)
+	}
+	f.Fuzz(func(t *testing.T, q string) {
+		a, err := parseCheck(q)
+		if err != nil {
+			return
+		}
+		values, err := url.ParseQuery(q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := len(values["permission"]) + len(values["max_age"]) + len(values["fresh"])
+		if len(a.rules) != want {
+			t.Fatalf("parseCheck(%q) has %d rules, want %d", q, len(a.rules), want)
+		}
+	})
+}
+
+// FuzzHeaderText: what goes into a header is visible ASCII, and no two texts are alike.
+func FuzzHeaderText(f *testing.F) {
+	for _, s := range []string{"usr_x", "42", " a", "a ", "%20", "ü", "\x00\r\n", ""} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		h := headerText(s)
+		for i := range len(h) {
+			if h[i] <= 0x20 || h[i] > 0x7e {
+				t.Fatalf("headerText(%q) = %q", s, h)
+			}
+		}
+		if back, err := url.PathUnescape(h); err != nil || back != s {
+			t.Fatalf("headerText(%q) = %q, which is %q", s, h, back)
+		}
+	})
+}

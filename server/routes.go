@@ -1,0 +1,186 @@
+package server
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/handstamp/handstamp"
+)
+
+// handler answers a request or returns why not; endpoint writes that.
+type handler func(w http.ResponseWriter, r *http.Request) error
+
+// route is one line of the API.
+type route struct {
+	method  string // anyMethod, or one
+	pattern string // of http.ServeMux, below the prefix
+	guard   guard
+	handle  handler
+	doc     about
+}
+
+const (
+	anyMethod = "*"
+	get       = http.MethodGet
+	post      = http.MethodPost
+	put       = http.MethodPut
+	patch     = http.MethodPatch
+	del       = http.MethodDelete
+)
+
+// Permissions of the API.
+const (
+	permAdmin      = "handstamp.admin"
+	permStart      = "handstamp.start"
+	permIntrospect = "handstamp.introspect"
+)
+
+// routes is every route there is. The mux and the OpenAPI document are both made from it.
+func (s *Server) routes() []route {
+	admin, change, start := may(permAdmin), s.mayChange(permAdmin), s.mayChange(permStart)
+	return slices.Concat([]route{
+		{post, "/v1/signup", anyone, s.signUp, says("Make an account and log in").takes(credentialsIn{}).gives(201, grantOut{})},
+		{post, "/v1/login", anyone, s.logIn, says("Log in").takes(credentialsIn{}).gives(200, grantOut{})},
+		{post, "/v1/setup", anyone, s.setUp, says("Make the first administrator with the one-time link").takes(setUpIn{}).gives(201, grantOut{})},
+		{post, "/v1/refresh", anyone, s.refresh, says("Get the next access token").mayTake(refreshIn{}).with("Idempotency-Key").gives(200, grantOut{})},
+		{post, "/v1/logout", anyone, s.logOut, says("End the session of any credential of it").mayTake(logOutIn{}).waits().gives(204, nil)},
+		{post, "/v1/password", users, s.changePassword, says("Change the password").takes(passwordIn{}).waits().gives(200, grantOut{})},
+		{del, "/v1/account", usersWhoJustLoggedIn, s.deleteAccount, says("Delete the own account").waits().gives(204, nil)},
+
+		{get, "/v1/session", somebody, s.session, says("Who the credential speaks for").gives(200, meOut{})},
+		{get, "/v1/sessions", users, s.sessions, says("The own sessions").pages().gives(200, sessionsOut{})},
+		{del, "/v1/sessions", users, s.endSessions, says("End all own sessions").with("keep").waits().gives(200, revokedOut{})},
+		{del, "/v1/sessions/{id}", users, s.endSession, says("End one own session").waits().gives(204, nil)},
+
+		{anyMethod, checkPath, anyone, s.check, says("Check a request, for reverse proxies").with("permission", "max_age", "fresh", "login").gives(200, nil)},
+		{post, "/v1/introspect", may(permIntrospect), s.introspect, says("What a token says (RFC 7662)").takes(tokenIn{}).orForm().gives(200, introspectionOut{})},
+		{post, "/v1/revoke", anyone, s.revoke, says("End the session of a token (RFC 7009)").takes(tokenIn{}).orForm().waits().gives(200, appliedOut{})},
+		{get, "/.well-known/jwks.json", anyone, s.keySet, says("The public keys (RFC 7517)").gives(200, keySetOut{})},
+
+		{get, "/v1/admin/users", admin, s.listUsers, says("List users").with("query").pages().gives(200, usersOut{})},
+		{post, "/v1/admin/users", change, s.createUser, says("Make a user").takes(newUserIn{}).gives(201, userOut{})},
+		{get, "/v1/admin/users/{id}", admin, s.readUser, says("Read a user").gives(200, userOut{})},
+		{patch, "/v1/admin/users/{id}", change, s.changeUser, says("Disable or enable a user, or give them another address").takes(changeUserIn{}).waits().gives(200, changedUserOut{})},
+		{del, "/v1/admin/users/{id}", change, s.deleteUser, says("Delete a user").waits().gives(204, nil)},
+		{put, "/v1/admin/users/{id}/roles", change, s.setRoles, says("Say which roles a user has, at once everywhere").takes(rolesIn{}).waits().gives(200, changedUserOut{})},
+		{del, "/v1/admin/users/{id}/sessions", change, s.endUserSessions, says("Log a user out everywhere").waits().gives(204, nil)},
+		{get, "/v1/admin/sessions", admin, s.listSessions, says("List sessions").with("user").pages().gives(200, sessionsOut{})},
+		{post, "/v1/admin/sessions", start, s.startSession, says("Start a session for any user. Who may do this can be anybody").takes(startIn{}).gives(201, grantOut{})},
+		{del, "/v1/admin/sessions/{id}", change, s.endAnySession, says("End a session").waits().gives(204, nil)},
+		{get, "/v1/admin/roles", admin, s.listRoles, says("List roles").pages().gives(200, rolesOut{})},
+		{put, "/v1/admin/roles/{name}", change, s.putRole, says("Say what a role grants").takes(permissionsIn{}).waits().gives(200, changedRoleOut{})},
+		{del, "/v1/admin/roles/{name}", change, s.deleteRole, says("Delete a role").waits().gives(204, nil)},
+		{get, "/v1/admin/keys", admin, s.listKeys, says("List signing keys").gives(200, signingKeysOut{})},
+		{post, "/v1/admin/keys/rotate", change, s.rotateKey, says("Let the standby key sign as soon as everybody can have it").gives(201, signingKeysOut{})},
+		{post, "/v1/admin/keys/{kid}/revoke", change, s.revokeKey, says("Revoke a signing key: every token it signed is over").waits().gives(201, changedKeysOut{})},
+		{get, "/v1/admin/service-keys", admin, s.listServiceKeys, says("List service keys").pages().gives(200, serviceKeysOut{})},
+		{post, "/v1/admin/service-keys", change, s.addServiceKey, says("Make a service key; it is shown this once").takes(newServiceKeyIn{}).gives(201, newServiceKeyOut{})},
+		{del, "/v1/admin/service-keys/{id}", change, s.endServiceKey, says("End a service key").waits().gives(204, nil)},
+		{get, "/v1/admin/audit", admin, s.listAudit, says("Who did what, when, from where").with("user", "kind").pages().gives(200, auditOut{})},
+
+		{get, "/healthz", anyone, s.healthz, says("The process runs and has read the log").gives(200, statusOut{})},
+		{get, "/openapi.json", anyone, s.openAPI, says("This document").gives(200, nil)},
+	}, s.pageRoutes())
+}
+
+// pageRoutes are for browsers; they are no part of the document.
+func (s *Server) pageRoutes() []route {
+	return []route{
+		{get, "/{$}", anyone, s.homePage, about{}},
+		{get, "/login", anyone, s.loginPage, about{}},
+		{post, "/login", anyone, s.loginForm, about{}},
+		{post, "/logout", anyone, s.logOutForm, about{}},
+		{get, "/setup", anyone, s.setUpPage, about{}},
+		{get, "/static/{file}", anyone, s.staticFile, about{}},
+	}
+}
+
+// guard says who may call a route. Its zero value asks for a credential of any kind.
+type guard struct {
+	open  bool // nobody is asked who they are
+	users bool // a session is needed: a program's key has none
+	rules []handstamp.Rule
+	needs string // the permission among the rules, for the document
+}
+
+// The guards without a permission.
+var (
+	anyone   = guard{open: true}
+	somebody = guard{}
+	users    = guard{users: true}
+	// usersWhoJustLoggedIn is for what cannot be undone.
+	usersWhoJustLoggedIn = guard{users: true, rules: []handstamp.Rule{handstamp.MaxAuthAge(10 * time.Minute)}}
+)
+
+func may(permission string) guard {
+	return guard{rules: []handstamp.Rule{handstamp.Permission(permission)}, needs: permission}
+}
+
+// mayChange is for what administrators change: a user needs a login that is not old. A program has nobody who could log
+// in again.
+func (s *Server) mayChange(permission string) guard {
+	g := may(permission)
+	g.rules = append(g.rules, handstamp.MaxAuthAge(s.opt.AdminMaxAuthAge))
+	return g
+}
+
+// guarded puts a guard before a handler. What it finds out is in the context; nothing else says who is acting.
+func (s *Server) guarded(g guard, next handler) handler {
+	if g.open {
+		return next
+	}
+	return func(w http.ResponseWriter, r *http.Request) error {
+		p, err := s.auth.Check(r, g.rules...)
+		switch {
+		case err != nil:
+			return err
+		case g.users && p.Session == "":
+			return errProgram
+		}
+		return next(w, r.WithContext(handstamp.NewContext(r.Context(), p)))
+	}
+}
+
+// who is the acting user: the credential's.
+func who(r *http.Request) handstamp.Principal {
+	p, _ := handstamp.FromContext(r.Context())
+	return p
+}
+
+// install makes the mux of the table: one endpoint per path.
+func (s *Server) install(routes []route) *http.ServeMux {
+	mux := http.NewServeMux()
+	endpoints := map[string]*endpoint{}
+	for _, r := range routes {
+		e, ok := endpoints[r.pattern]
+		if !ok {
+			e = &endpoint{server: s, methods: map[string]handler{}}
+			endpoints[r.pattern] = e
+			mux.Handle(r.pattern, e)
+		}
+		if r.method == anyMethod {
+			e.any = s.guarded(r.guard, r.handle)
+			continue
+		}
+		e.methods[r.method] = s.guarded(r.guard, r.handle)
+	}
+	for _, e := range endpoints {
+		e.allow = allowOf(e.methods)
+	}
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { s.fail(w, r, handstamp.ErrNotFound) })
+	return mux
+}
+
+func allowOf(methods map[string]handler) string {
+	list := []string{http.MethodOptions}
+	for m := range methods {
+		list = append(list, m)
+		if m == get {
+			list = append(list, http.MethodHead)
+		}
+	}
+	slices.Sort(list)
+	return strings.Join(list, ", ")
+}

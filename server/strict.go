@@ -1,0 +1,293 @@
+package server
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"reflect"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/handstamp/handstamp"
+)
+
+// maxDepth bounds how deep a body may nest. Ours nest two levels.
+const maxDepth = 16
+
+// decode reads a body that must be there into a struct of pointers and slices: what was not sent stays nil.
+func decode(r *http.Request, into any) error {
+	body, err := readBody(r)
+	if err != nil {
+		return err
+	}
+	if len(body) == 0 {
+		return malformed("This needs a body: one JSON object.")
+	}
+	return decodeJSON(r, body, into)
+}
+
+// decodeOptional reads a body that may be missing.
+func decodeOptional(r *http.Request, into any) error {
+	body, err := readBody(r)
+	if err != nil || len(body) == 0 {
+		return err
+	}
+	return decodeJSON(r, body, into)
+}
+
+// noBody reads the body of a call that takes none: nothing, or an object without members. A member that is not known is
+// refused here like everywhere, so that nobody believes it did something.
+func noBody(r *http.Request) error { return decodeOptional(r, &struct{}{}) }
+
+func readBody(r *http.Request) ([]byte, error) {
+	if r.Body == nil {
+		return nil, nil
+	}
+	body, err := io.ReadAll(r.Body)
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return nil, errTooLarge
+	}
+	if err != nil {
+		return nil, malformed("The body could not be read to its end.")
+	}
+	return body, nil
+}
+
+func decodeJSON(r *http.Request, body []byte, into any) error {
+	if mediaType(r) != "application/json" {
+		return errMedia
+	}
+	return parse(body, into)
+}
+
+// mediaType is the one media type of a request, without parameters; empty if there is none, or two, or an encoding.
+func mediaType(r *http.Request) string {
+	types := r.Header.Values("Content-Type")
+	if len(types) != 1 || r.Header.Get("Content-Encoding") != "" {
+		return ""
+	}
+	t, _, err := mime.ParseMediaType(types[0])
+	if err != nil && !errors.Is(err, mime.ErrInvalidMediaParameter) {
+		return ""
+	}
+	return t
+}
+
+// parse reads one JSON object strictly (RFC 8259, and RFC 7493 where that leaves a choice): nothing after it, no name
+// twice, valid UTF-8, names exactly as they are, no null, nothing unknown, not too deep. Two readers that disagree about
+// such a body are how one is told something else than the other.
+func parse(body []byte, into any) error {
+	if err := scan(body); err != nil {
+		return err
+	}
+	err := json.Unmarshal(body, into, json.RejectUnknownMembers(true))
+	if err == nil {
+		return nil
+	}
+	known := members(into)
+	if e, ok := errors.AsType[*json.SemanticError](err); ok && !errors.Is(err, json.ErrUnknownName) {
+		// The name is one of ours: what a client wrote is never repeated.
+		name, _, _ := strings.Cut(strings.TrimPrefix(string(e.JSONPointer), "/"), "/")
+		for _, k := range known {
+			if k == name {
+				return malformed(fmt.Sprintf("The member %q has the wrong type.", k))
+			}
+		}
+	}
+	if len(known) == 0 {
+		return malformed("The body has a member, and this call takes none.")
+	}
+	return malformed("The body has a member that is not known here. Known are: " + strings.Join(known, ", ") + ".")
+}
+
+func scan(body []byte) error {
+	d := jsontext.NewDecoder(bytes.NewReader(body))
+	for first := true; ; first = false {
+		t, err := d.ReadToken()
+		switch {
+		case err != nil:
+			return malformed("The body is not valid JSON: it must be one object in UTF-8, with every name once.")
+		case first && t.Kind() != '{':
+			return malformed("The body must be one JSON object.")
+		case d.StackDepth() > maxDepth:
+			return malformed("The body nests too deep.")
+		case t.Kind() == 'n':
+			return malformed("null is no value here: leave the member out.")
+		case d.StackDepth() > 0:
+			continue
+		}
+		if _, err := d.ReadToken(); err != io.EOF {
+			return malformed("There is something after the JSON object.")
+		}
+		return nil
+	}
+}
+
+// members are the names that a struct takes.
+func members(into any) []string {
+	t := reflect.TypeOf(into).Elem()
+	var names []string
+	for i := range t.NumField() {
+		name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
+		names = append(names, name)
+	}
+	return names
+}
+
+// decodeToken reads a body as RFC 7009 and RFC 7662 have it, or as JSON. It returns the token; parameters that are not
+// known are ignored in a form, as RFC 6749 section 3.2 asks.
+func decodeToken(r *http.Request) (string, error) {
+	body, err := readBody(r)
+	if err != nil {
+		return "", err
+	}
+	var in tokenIn
+	switch mediaType(r) {
+	case "application/json":
+		err = parse(body, &in)
+	case "application/x-www-form-urlencoded":
+		in.Token, err = formValue(body, "token")
+	default:
+		if len(body) > 0 {
+			return "", errMedia
+		}
+	}
+	if err != nil {
+		return "", err
+	}
+	if in.Token == nil {
+		return "", invalidField("token", "is needed")
+	}
+	return *in.Token, nil
+}
+
+func formValue(body []byte, name string) (*string, error) {
+	values, err := url.ParseQuery(string(body))
+	if err != nil || len(values[name]) > 1 {
+		return nil, malformed("The form cannot be read, or has a parameter twice.")
+	}
+	if len(values[name]) == 0 {
+		return nil, nil
+	}
+	return &values[name][0], nil
+}
+
+// fields collects what is wrong with the fields of one request, so that all of it is said at once.
+type fields struct{ errs []handstamp.FieldError }
+
+func (f *fields) bad(field, message string) {
+	f.errs = append(f.errs, handstamp.FieldError{Field: field, Message: message})
+}
+
+func (f *fields) err() error {
+	if len(f.errs) == 0 {
+		return nil
+	}
+	return invalid(f.errs...)
+}
+
+// need returns a text that must be there.
+func (f *fields) need(field string, v *string) string {
+	if v == nil {
+		f.bad(field, "is needed")
+		return ""
+	}
+	return *v
+}
+
+// text returns a text for people: of some length and without control characters, which break logs, terminals and
+// databases.
+func (f *fields) text(field string, v *string, limit int) string {
+	t := f.need(field, v)
+	if v == nil {
+		return ""
+	}
+	switch {
+	case t == "" || len(t) > limit:
+		f.bad(field, fmt.Sprintf("has 1 to %d bytes", limit))
+	case !plainText(t):
+		f.bad(field, "has no control characters")
+	}
+	return t
+}
+
+// plainText reports whether a text is UTF-8 without control characters (C0, DEL, C1).
+func plainText(s string) bool {
+	return utf8.ValidString(s) && strings.IndexFunc(s, unicode.IsControl) < 0
+}
+
+// query reads the parameters of a list or of a change. Parameters that are not known are ignored.
+type query struct {
+	values url.Values
+	fields
+}
+
+func queryOf(r *http.Request) (*query, error) {
+	values, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, malformed("The query cannot be read.")
+	}
+	return &query{values: values}, nil
+}
+
+// one returns a parameter that may be there once, and be empty.
+func (q *query) one(name string) string {
+	v := q.values[name]
+	switch {
+	case len(v) == 0:
+		return ""
+	case len(v) > 1:
+		q.bad(name, "is there twice")
+	case !plainText(v[0]):
+		q.bad(name, "is UTF-8 without control characters")
+	case len(v[0]) > maxQueryBytes:
+		q.bad(name, "is too long")
+	default:
+		return v[0]
+	}
+	return ""
+}
+
+// choice returns a parameter that has one legal value, and whether it was given.
+func (q *query) choice(name, value string) bool {
+	if _, ok := q.values[name]; !ok {
+		return false
+	}
+	if v := q.one(name); v != value {
+		q.bad(name, "can only be "+value)
+	}
+	return true
+}
+
+// maxQueryBytes bounds one parameter.
+const maxQueryBytes = 1024
+
+// Bounds of a list.
+const (
+	defaultLimit = 100
+	maxLimit     = 1000
+)
+
+func (q *query) limit() int {
+	v, ok := q.values["limit"]
+	if !ok {
+		return defaultLimit
+	}
+	n, err := strconv.Atoi(v[0])
+	if err != nil || len(v) > 1 || n < 1 || n > maxLimit || v[0][0] == '+' {
+		q.bad("limit", "is a number from 1 to 1000")
+		return defaultLimit
+	}
+	return n
+}
+
+func pathUnescape(s string) (string, error) { return url.PathUnescape(s) }

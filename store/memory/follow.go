@@ -1,0 +1,184 @@
+package memory
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/handstamp/handstamp"
+	"github.com/handstamp/handstamp/id"
+	"github.com/handstamp/handstamp/revoke"
+)
+
+// overLog is the base's log. The answers to those who follow it take the records along, so that a read nearly always
+// finds them where the head is.
+type overLog struct {
+	revoke.Log
+	o *Overlay
+}
+
+// Renew renews in the base and applies to the records what came with the answer.
+func (l overLog) Renew(ctx context.Context, r revoke.Renewal) (revoke.Answer, error) {
+	a, err := l.Log.Renew(ctx, r)
+	if err != nil || len(a.Events) == 0 {
+		return a, err
+	}
+	if err := l.o.apply(ctx, a.Events, a.Head.Log); err != nil {
+		return revoke.Answer{}, err
+	}
+	return a, nil
+}
+
+// Apply does to the session records what events of the base's log say of them. Whoever follows the base's log by
+// another way than [Overlay.Log] calls it with what it reads; the rest of this package needs no help. Events may come
+// twice and ahead of their turn.
+func (o *Overlay) Apply(events []revoke.Event) {
+	// Nothing but the context can fail here.
+	_ = o.apply(context.Background(), events, "")
+}
+
+// apply moves the place along if the events are of the log of that id and follow on it. Events that are ahead of their
+// turn act at once and leave the place: what is missing between may name the same sessions.
+func (o *Overlay) apply(ctx context.Context, events []revoke.Event, log string) error {
+	o.mu.RLock()
+	at := o.place
+	o.mu.RUnlock()
+	if len(events) == 0 || log == at.log && events[len(events)-1].Seq <= at.seq {
+		return nil
+	}
+	if err := o.turn.take(ctx); err != nil {
+		return fmt.Errorf("apply events to sessions: %w", err)
+	}
+	defer o.turn.give()
+	o.hear(events, log)
+	return nil
+}
+
+// hear is apply for who has the turn.
+func (o *Overlay) hear(events []revoke.Event, log string) {
+	l := over(o.kept.sessions)
+	at := o.place
+	for _, e := range events {
+		hit(&l, e)
+		if log != "" && log == at.log && e.Seq == at.seq+1 {
+			at.seq, at.tag = e.Seq, e.Tag
+		}
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.kept.write(l.over)
+	o.place = at
+}
+
+// hit writes an event's effect on the session that it names, if there is one here.
+func hit(l *layer[handstamp.SessionID, *handstamp.Session], e revoke.Event) {
+	sid := id.Session(e.ID)
+	switch {
+	case e.Kind == revoke.KindUser && e.Effect == revoke.End && e.Except != "":
+		sid = e.Except
+	case e.Kind != revoke.KindSession:
+		return
+	}
+	if s, ok := l.get(sid); ok && (e.Kind == revoke.KindSession || s.User == handstamp.UserID(e.ID)) {
+		if after, changed := sessionAfter(*s, e); changed {
+			l.put(sid, &after)
+		}
+	}
+}
+
+// write puts records for who has the turn.
+func (o *Overlay) write(changed map[handstamp.SessionID]change[*handstamp.Session]) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.kept.write(changed)
+}
+
+// follow waits until the records have gone beyond a place: by the unit whose commit has not reached memory yet, or by
+// reading the log.
+func (o *Overlay) follow(ctx context.Context, from place) error {
+	o.mu.RLock()
+	moved := o.place != from
+	o.mu.RUnlock()
+	if moved {
+		return nil
+	}
+	if err := o.turn.take(ctx); err != nil {
+		return fmt.Errorf("follow the log: %w", err)
+	}
+	defer o.turn.give()
+	if o.place != from {
+		return nil
+	}
+	return o.catchUp(ctx)
+}
+
+// fresh returns a record and its subject at one number of the log, for who has the turn. No record is nil and no error.
+func (o *Overlay) fresh(ctx context.Context, sid handstamp.SessionID) (*handstamp.Session, handstamp.Subject, error) {
+	for range maxFollows {
+		s := o.kept.sessions[sid]
+		if s == nil {
+			return nil, handstamp.Subject{}, nil
+		}
+		sub, err := o.base.Sessions().Subject(ctx, s.User)
+		if err != nil {
+			return nil, handstamp.Subject{}, fmt.Errorf("read the subject of a session: %w", err)
+		}
+		if sub.Head == o.place.seq {
+			return s, sub, nil
+		}
+		if err := o.catchUp(ctx); err != nil {
+			return nil, handstamp.Subject{}, err
+		}
+	}
+	return nil, handstamp.Subject{}, errMoving
+}
+
+// catchUp reads the log from the place to its head, for who has the turn. To be told events a reader must be
+// registered; it is for the moment only, and acknowledges nothing beyond the place it comes from. If the log does not
+// know the place, the records cannot know what they have missed: they are dropped, which is no more than their promise.
+func (o *Overlay) catchUp(ctx context.Context) (err error) {
+	log, now := o.base.Log(), time.Now()
+	me := revoke.Registration{
+		Verifier: id.NewVerifier(now), Applied: o.place.seq, RegisteredAt: now.UTC().Truncate(time.Microsecond),
+		Name: "sessions in memory",
+	}
+	h, err := log.Register(ctx, me)
+	if err != nil {
+		return fmt.Errorf("follow the log: %w", err)
+	}
+	defer func() {
+		// A registration that stays would make waiters wait for it, so it goes also when the caller has given up.
+		gone := log.Remove(context.WithoutCancel(ctx), math.MaxInt64, me.Verifier)
+		if err == nil && gone != nil {
+			err = fmt.Errorf("follow the log: %w", gone)
+		}
+	}()
+	if o.place.log == "" {
+		o.start(h) // there are no records yet that could have missed anything
+		return nil
+	}
+	for {
+		a, err := log.Renew(ctx, revoke.Renewal{
+			Verifier: me.Verifier, Log: o.place.log, Applied: o.place.seq, Tag: o.place.tag, Limit: maxEvents,
+		})
+		if err != nil {
+			return fmt.Errorf("follow the log: %w", err)
+		}
+		if a.Reset {
+			o.start(a.Head)
+			return nil
+		}
+		o.hear(a.Events, a.Head.Log)
+		if !a.More {
+			return nil
+		}
+	}
+}
+
+// start begins at a head without any records.
+func (o *Overlay) start(h revoke.Head) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.kept, o.place = newRecords(), place{h.Log, h.Seq, h.Tag}
+}
