@@ -99,6 +99,10 @@ func (a *Auth) follow(ctx context.Context) error {
 		return fmt.Errorf("handstamp: follow the log of revocations: %w", err)
 	}
 	a.log = log
+	if lease := log.View().Lease; lease != a.opt.Lease { // it was changed between Settle and here
+		log.Close()
+		return otherLease(lease, a.opt.Lease)
+	}
 	if err := a.roles.load(ctx, a.store, log); err != nil {
 		log.Close()
 		return fmt.Errorf("handstamp: read the roles: %w", err)
@@ -163,10 +167,14 @@ func (a *Auth) settle(ctx context.Context) error {
 		return fmt.Errorf("handstamp: agree on the settings of this database: %w", err)
 	}
 	if got.Lease != a.opt.Lease {
-		return fmt.Errorf("handstamp: the lease on this database is %v, and %v here: one value for all processes; change one of them", got.Lease, a.opt.Lease)
+		return otherLease(got.Lease, a.opt.Lease)
 	}
 	a.settled = got
 	return a.checkDurability(got.Durability)
+}
+
+func otherLease(there, here time.Duration) error {
+	return fmt.Errorf("handstamp: the lease on this database is %v, and %v here: it is one value for all processes; use that one, or stop them all and change the database's", there, here)
 }
 
 // checkDurability refuses to offer value tokens on a store that may forget a revocation, unless somebody said so.

@@ -140,7 +140,8 @@ type Tx interface {
 	// numbers are not written: Append is what moves them.
 	PutSubject(ctx context.Context, s Subject) error
 	// PutSession creates a record (Version 0; ErrConflict if the id exists) or replaces one by compare-and-swap on
-	// Version (else ErrConflict). The stored Version is one more. A tombstone is never replaced (ErrConflict).
+	// Version (else ErrConflict). The stored Version is one more. A tombstone is never replaced (ErrConflict), and SeenAt
+	// never moves back.
 	PutSession(ctx context.Context, s Session) error
 	// Oldest returns the live sessions of a user at a time, but for the newest keep ones, oldest first; at most 1,000.
 	Oldest(ctx context.Context, u UserID, now time.Time, keep int) ([]SessionID, error)
@@ -162,11 +163,15 @@ type Tx interface {
 //   - all/end: the log's all_ended.
 //   - role/change: none; the role itself was written before.
 //
-// Restoring a database is not an event of this kind: see the Restored method of the backends, which also sets
-// Subject.RestoredAt for every subject.
+// Each effect on a session's record moves its Version, as Rotate does: a PutSession that was prepared before cannot undo it.
+//
+// Restoring a database is not an event of this kind: see the Restored method of the backends. It gives the log a new id,
+// moves the numbers on by 2^32, forgets everything before, ends everybody's sessions unless they are to be kept, sets
+// Subject.RestoredAt, and leaves the registrations: a verifier that still runs holds its lease.
 type Appended struct {
 	Events []revoke.Event // as they are in the log, with number and tag
-	// Sessions is how many live sessions the events ended: exact up to 10,000; More says there were more.
+	// Sessions is how many live sessions the events ended: exact up to 10,000; More says there were more. What counts is
+	// how the subject stood before the unit: disabling a user ends the sessions that were alive until then.
 	Sessions int
 	More     bool
 }
