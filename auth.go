@@ -27,6 +27,7 @@ type Auth struct {
 	opt      Options
 	minter   token.Minter
 	formKeys [][]byte
+	first    []byte // the secret that keys are derived from
 	settled  Settings
 
 	reload chan struct{} // an event said that roles or keys changed
@@ -139,6 +140,7 @@ func (a *Auth) deriveKeys() error {
 			return err
 		}
 	}
+	a.first = secrets[0]
 	for _, s := range secrets {
 		key, err := hkdf.Key(sha256.New, s, nil, formLabel, sha256.Size)
 		if err != nil {
@@ -147,6 +149,16 @@ func (a *Auth) deriveKeys() error {
 		a.formKeys = append(a.formKeys, key)
 	}
 	return nil
+}
+
+// DeriveKey derives a 32-byte key from the first of Options.Secrets by HKDF-SHA256 (RFC 5869), one per label. Every
+// process with that secret derives the same one. Without secrets it lasts as long as this Auth.
+func (a *Auth) DeriveKey(label string) ([]byte, error) {
+	key, err := hkdf.Key(sha256.New, a.first, nil, label, sha256.Size)
+	if err != nil {
+		return nil, fmt.Errorf("derive a key: %w", err)
+	}
+	return key, nil
 }
 
 // settle agrees with the other processes on this database.

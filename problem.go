@@ -7,7 +7,10 @@ import (
 	"math"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
+
+	"github.com/handstamp/handstamp/id"
 )
 
 // Problem is an answer that is not yes, as RFC 9457 writes it. Two refusals for the same reason are equal bytes.
@@ -48,7 +51,16 @@ func ProblemOf(err error) Problem {
 	switch {
 	case errors.Is(err, ErrOrigin):
 		return NewProblem(http.StatusForbidden, "cross_origin", "Refused by the origin rules",
-			"A browser may send this request only from this application's own pages, or from an origin that is allowed.")
+			"A browser may send this request only from this application's own pages, or from an origin that is allowed. "+
+				"A program that sends the cookie also sends the header Origin.")
+	case errors.Is(err, ErrNotFound):
+		return NewProblem(http.StatusNotFound, "not_found", "Not found", "There is no such thing, or it is not yours.")
+	case errors.Is(err, id.ErrInvalid):
+		return invalid("user", "a user id is 1 to 128 bytes of text without control characters")
+	case errors.Is(err, ErrMode):
+		return invalid("mode", "this mode or transport is unknown or not offered here")
+	case errors.Is(err, ErrTooLarge):
+		return invalid("claims", strings.TrimPrefix(err.Error(), "handstamp: "))
 	case errors.Is(err, ErrDisabled):
 		return NewProblem(http.StatusForbidden, "account_disabled", "Account disabled", "This account is disabled.")
 	}
@@ -58,6 +70,13 @@ func ProblemOf(err error) Problem {
 	if u, ok := errors.AsType[*UnavailableError](err); ok && u.RetryAfter > 0 {
 		p.RetryAfter = u.RetryAfter
 	}
+	return p
+}
+
+// invalid says which field of a request has a value that cannot be.
+func invalid(field, message string) Problem {
+	p := NewProblem(http.StatusUnprocessableEntity, "invalid_input", "Invalid input", "A value is not acceptable; see errors.")
+	p.Errors = []FieldError{{Field: field, Message: message}}
 	return p
 }
 

@@ -22,19 +22,10 @@ import (
 // Login starts a session for a browser or a client that has just proved who it is, and writes its cookies. It applies
 // the origin rules, and ends the session whose cookie the request carries, since the new one takes its place.
 func (a *Auth) Login(w http.ResponseWriter, r *http.Request, p Proof) (Grant, error) {
-	if err := a.CheckOrigin(r); err != nil {
-		return Grant{}, err
-	}
-	var err error
-	if p.StartOptions, err = a.FromRequest(r, p.StartOptions); err != nil {
-		return Grant{}, err
-	}
-	g, err := a.Start(r.Context(), p)
-	if err != nil {
-		return Grant{}, err
-	}
-	a.Deliver(w, g)
-	return g, nil
+	return a.LoginWith(w, r, p.StartOptions, func(o StartOptions) (Grant, error) {
+		p.StartOptions = o
+		return a.Start(r.Context(), p)
+	})
 }
 
 // FromRequest fills what a request says about a login: the client, unless it is set, and the session that a cookie login

@@ -11,6 +11,7 @@ import (
 	"github.com/handstamp/handstamp"
 	"github.com/handstamp/handstamp/account"
 	"github.com/handstamp/handstamp/id"
+	"github.com/handstamp/handstamp/permission"
 	"github.com/handstamp/handstamp/revoke"
 )
 
@@ -245,7 +246,13 @@ func TestTruthTable(t *testing.T) {
 func playTruth(t *testing.T, b backing, mode handstamp.Mode, own bool, r truth) {
 	ctx := t.Context()
 	inner := b.open(t)
-	node := func() *engine { return setup{store: newHooked(inner), now: time.Now}.open(t) }
+	node := func() *engine {
+		return setup{store: newHooked(inner), now: time.Now, change: func(o *handstamp.Options) {
+			if !own { // an application that keeps its users keeps its roles in the program
+				o.Roles = permission.Table{"member": permission.NewSet("posts:read")}
+			}
+		}}.open(t)
+	}
 	s := scene{e: node(), user: "customer 4711"}
 	s.accounts = account.New(s.e.Auth, s.e.store)
 	if own {

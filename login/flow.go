@@ -7,9 +7,6 @@ package login
 import (
 	"cmp"
 	"context"
-	"crypto/hkdf"
-	"crypto/rand"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 
@@ -32,14 +29,12 @@ type Flow struct {
 type Options struct {
 	// MaxFailures is how many attempts at one account, and from one network, count before delays begin; default 10.
 	MaxFailures int
-	// Secret keys the names of the counters, so that the table of counters is no list of addresses. Processes on one
-	// database share it. Without one the counters begin anew with every process.
-	Secret []byte
 }
 
 // nobody is asked about where there is no user, for the time it takes. No session is ever started for it.
 const nobody handstamp.UserID = "handstamp-nobody"
 
+// budgetLabel is of the key for the names of the counters, so that their table is no list of addresses.
 const budgetLabel = "handstamp/v1/login-budgets"
 
 // New makes a Flow.
@@ -51,14 +46,9 @@ func New(auth *handstamp.Auth, store Store, opt Options) (*Flow, error) {
 	if f.maxFailures < 1 || f.maxFailures > 1_000_000 {
 		return nil, errors.New("login: MaxFailures is 1 to 1,000,000")
 	}
-	secret := opt.Secret
-	if len(secret) == 0 {
-		secret = make([]byte, 32)
-		rand.Read(secret)
-	}
 	var err error
-	if f.budgetKey, err = hkdf.Key(sha256.New, secret, nil, budgetLabel, sha256.Size); err != nil {
-		return nil, fmt.Errorf("derive the key of the counters: %w", err)
+	if f.budgetKey, err = auth.DeriveKey(budgetLabel); err != nil {
+		return nil, err
 	}
 	return f, nil
 }

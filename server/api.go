@@ -261,8 +261,11 @@ func (s *Server) changePassword(w http.ResponseWriter, r *http.Request) error {
 	p := who(r)
 	change := login.Change{User: p.User, Session: p.Session, Client: s.auth.ClientOf(r)}
 	change.Current, change.New = f.need("current_password", in.Current), f.need("new_password", in.New)
+	if err := f.err(); err != nil {
+		return err
+	}
 	opt, err := s.endOptions(r, "password")
-	if err = errors.Join(f.err(), err); err != nil {
+	if err != nil {
 		return err
 	}
 	change.WaitFleet = opt.WaitFleet

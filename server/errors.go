@@ -92,7 +92,10 @@ func problemOf(err error) handstamp.Problem {
 // lastSentence is the end of an error whose text is for people: what stands before it names packages.
 func lastSentence(err error) string {
 	text := err.Error()
-	return text[strings.LastIndex(text, ": ")+1:][min(1, len(text)):]
+	if i := strings.LastIndex(text, ": "); i >= 0 {
+		return text[i+2:]
+	}
+	return text
 }
 
 // fail writes every refusal of the API. What could not be found out is logged here, once; the client is not told why.

@@ -37,6 +37,18 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
+// TestR1_Depth: what nests too deep is refused before a struct is looked at, and what comes after an object as well.
+func TestR1_Depth(t *testing.T) {
+	nest := func(n int) string { return strings.Repeat(`{"a":`, n) + "1" + strings.Repeat("}", n) }
+	for body, ok := range map[string]bool{
+		nest(1): true, nest(maxDepth): true, nest(maxDepth + 1): false, "{}": true, " {} \n": true, "{}x": false, "{}{}": false, "{} 1": false, "[]": false, "": false,
+	} {
+		if err := scan([]byte(body)); (err == nil) != ok {
+			t.Errorf("scan(%.40q) = %v, want accepted = %v", body, err, ok)
+		}
+	}
+}
+
 // FuzzCursor: only what mark made opens, and it gives back what it was made of.
 func FuzzCursor(f *testing.F) {
 	c, err := newCursors([][]byte{[]byte("a secret of thirty-two bytes ....")})

@@ -10,6 +10,7 @@ import (
 	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -23,6 +24,7 @@ import (
 	"github.com/handstamp/handstamp/login/password"
 	"github.com/handstamp/handstamp/server"
 	"github.com/handstamp/handstamp/store/memory"
+	"github.com/handstamp/handstamp/store/sqlite"
 )
 
 // world is one server over real HTTP on a store in memory, with a clock to move.
@@ -30,7 +32,7 @@ type world struct {
 	t        testing.TB
 	clock    *clock
 	logs     *logs
-	store    *memory.Store
+	store    backend
 	auth     *handstamp.Auth
 	accounts *account.Accounts
 	flow     *login.Flow
@@ -64,6 +66,14 @@ type logs struct {
 func (l *logs) Write(p []byte) (int, error) { l.mu.Lock(); defer l.mu.Unlock(); return l.b.Write(p) }
 func (l *logs) String() string              { l.mu.Lock(); defer l.mu.Unlock(); return l.b.String() }
 
+// backend is a store with all its views.
+type backend interface {
+	handstamp.Store
+	account.Store
+	login.Store
+	Keys() keyring.Store
+}
+
 // settings changes what a world is made of.
 type settings struct {
 	plain  bool   // plain http
@@ -74,6 +84,7 @@ type settings struct {
 	audit  func(audit.Log) audit.Log
 	wrap   func(server.Passwords) server.Passwords
 	store  func(handstamp.Store) handstamp.Store // what the engine sees
+	sqlite bool                                  // a file instead of memory
 }
 
 const secret = "a secret of at least thirty-two bytes for tests"
@@ -82,6 +93,14 @@ func newWorld(t testing.TB, set settings) *world {
 	t.Helper()
 	ctx := context.Background()
 	w := &world{t: t, clock: &clock{now: time.Now().UTC().Truncate(time.Microsecond)}, logs: &logs{}, store: memory.New()}
+	if set.sqlite {
+		file, err := sqlite.Open(ctx, filepath.Join(t.TempDir(), "test.db"), sqlite.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = file.Close() })
+		w.store = file
+	}
 	logger := slog.New(slog.NewJSONHandler(w.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	var handler http.Handler = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { w.server.ServeHTTP(rw, r) })
 	w.http = httptest.NewUnstartedServer(handler)
@@ -116,7 +135,7 @@ func newWorld(t testing.TB, set settings) *world {
 	w.auth, err = handstamp.Open(ctx, engineStore, opt)
 	must(err)
 	w.accounts = account.New(w.auth, w.store)
-	flowOpt := login.Options{Secret: []byte(secret), MaxFailures: 1000}
+	flowOpt := login.Options{MaxFailures: 1000}
 	if set.login != nil {
 		set.login(&flowOpt)
 	}

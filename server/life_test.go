@@ -15,19 +15,25 @@ var pairs = []struct{ mode, transport string }{
 
 // TestLifeOfAnIdentity is one identity from sign-up to deletion, in every mode over every transport.
 func TestLifeOfAnIdentity(t *testing.T) {
-	for _, p := range pairs {
-		t.Run(p.mode+"/"+p.transport, func(t *testing.T) {
-			w := newWorld(t, settings{})
-			c := w.signUp("ada@example.com", p.mode, p.transport)
-			life(t, w, c, p.mode, p.transport)
-		})
+	for _, sqlite := range []bool{false, true} {
+		for _, p := range pairs {
+			name := p.mode + "/" + p.transport
+			if sqlite {
+				name += "/sqlite"
+			}
+			t.Run(name, func(t *testing.T) {
+				w := newWorld(t, settings{sqlite: sqlite})
+				c := w.signUp("ada@example.com", p.mode, p.transport)
+				life(t, w, c, p.mode, p.transport)
+			})
+		}
 	}
 }
 
 func life(t *testing.T, w *world, c *client, mode, transport string) {
 	checkGrant(t, c, mode, transport)
 	me := c.get("/v1/session").want(200).body
-	if got := me["user"].(m); got["email"] != "ada@example.com" || got["id"] != c.user() || got["email_verified"] != false {
+	if got := me["user"].(m); got["disabled"] != nil || got["email"] != "ada@example.com" || got["id"] != c.user() || got["email_verified"] != false {
 		t.Errorf("GET /v1/session: user = %v", got)
 	}
 	if got := me["session"].(m)["id"]; got != c.session() {
@@ -185,6 +191,7 @@ func TestUnknownPathsAndMethods(t *testing.T) {
 			t.Errorf("PROPFIND %s: Allow = %q, want %s in it", path, a.header.Get("Allow"), f[0])
 		}
 	}
+	c.do("TRACE", "/v1/check", nil).refused(405, "method_not_allowed")
 	c.do("TRACE", "/v1/session", nil).refused(405, "method_not_allowed")
 	head := c.do("HEAD", "/v1/session", nil).want(200)
 	if head.raw != "" {

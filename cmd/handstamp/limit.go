@@ -16,9 +16,10 @@ type connLimit struct {
 	closing sync.Once
 	closed  chan struct{}
 
-	mu   sync.Mutex
-	idle *list.List // of net.Conn, the longest idle first
-	at   map[net.Conn]*list.Element
+	mu      sync.Mutex
+	idle    *list.List // of net.Conn, the longest idle first
+	at      map[net.Conn]*list.Element
+	waiting bool // a connection was accepted and has no place
 }
 
 func newConnLimit(l net.Listener, limit int) *connLimit {
@@ -40,6 +41,7 @@ func (l *connLimit) Accept() (net.Conn, error) {
 		l.evict()
 		select {
 		case l.places <- struct{}{}:
+			l.admitted()
 		case <-l.closed:
 			_ = c.Close()
 			return nil, net.ErrClosed
@@ -54,36 +56,54 @@ func (l *connLimit) Close() error {
 	return l.Listener.Close()
 }
 
-// note is told by net/http what a connection does.
+// note is told by net/http what a connection does. One that falls idle while somebody waits goes at once.
 func (l *connLimit) note(c net.Conn, state http.ConnState) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	if e, ok := l.at[c]; ok {
 		l.idle.Remove(e)
 		delete(l.at, c)
 	}
-	if state == http.StateIdle {
+	leave := state == http.StateIdle && l.waiting
+	if leave {
+		l.waiting = false
+	} else if state == http.StateIdle {
 		l.at[c] = l.idle.PushBack(c)
+	}
+	l.mu.Unlock()
+	if leave {
+		drop(c)
 	}
 }
 
-// evict closes the connection that has been idle for longest, if any is. A client that was about to use it sees what it
-// sees at the end of every idle time, and connects again.
+// evict closes the connection that has been idle for longest; if there is none, the next one that falls idle goes. A
+// client that was about to use it sees what it sees at the end of every idle time, and connects again.
 func (l *connLimit) evict() {
 	l.mu.Lock()
 	first := l.idle.Front()
-	var c net.Conn
-	if first != nil {
-		c = l.idle.Remove(first).(net.Conn)
-		delete(l.at, c)
+	if first == nil {
+		l.waiting = true
+		l.mu.Unlock()
+		return
 	}
+	c := l.idle.Remove(first).(net.Conn)
+	delete(l.at, c)
 	l.mu.Unlock()
+	drop(c)
+}
+
+// admitted ends the wait of a connection that has its place.
+func (l *connLimit) admitted() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.waiting = false
+}
+
+// drop closes a connection without the farewell of TLS, which would wait for the other side.
+func drop(c net.Conn) {
 	if t, ok := c.(*tls.Conn); ok {
-		c = t.NetConn() // no farewell that would wait for the other side
+		c = t.NetConn()
 	}
-	if c != nil {
-		_ = c.Close()
-	}
+	_ = c.Close()
 }
 
 // limitedConn gives its place back when it is closed.

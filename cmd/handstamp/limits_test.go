@@ -130,7 +130,8 @@ func TestR1_idle_connections_make_room(t *testing.T) {
 	if _, err := first.Read(make([]byte, 1)); err == nil {
 		t.Error("the idle connection was not closed")
 	}
-	_, r4 := ask("/") // nobody is idle: this one waits
+	_, r4 := ask("/") // nobody is idle: this one waits until somebody is
+	within(t, 5*time.Second, "the fourth waits", func() bool { limit.mu.Lock(); defer limit.mu.Unlock(); return limit.waiting })
 	close(hold)
 	for _, r := range []*bufio.Reader{r2, r3, r4} {
 		if err := answer(r); err != nil {

@@ -45,7 +45,6 @@ func (b *builds) binary(t testing.TB, tags string) string {
 	}
 	path := filepath.Join(b.dir, "handstamp-"+tags)
 	cmd := exec.Command("go", "build", "-tags", tags, "-o", path, ".")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}

@@ -189,12 +189,8 @@ type engine struct {
 // assemble puts the login methods on an Auth. This is the list of methods.
 func assemble(cfg *config.Config, s stores, auth *handstamp.Auth, secrets [][]byte) (*engine, error) {
 	e := &engine{stores: s, auth: auth, accounts: account.New(auth, s.accounts)}
-	opt := login.Options{MaxFailures: cfg.Login.MaxFailures}
-	if len(secrets) > 0 {
-		opt.Secret = secrets[0]
-	}
 	var err error
-	if e.flow, err = login.New(auth, s.logins, opt); err != nil {
+	if e.flow, err = login.New(auth, s.logins, login.Options{MaxFailures: cfg.Login.MaxFailures}); err != nil {
 		return nil, err
 	}
 	policy, err := password.NewPolicy(cfg.Password.MinLength)

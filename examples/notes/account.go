@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"net/http"
@@ -26,15 +25,13 @@ func (a *app) signUp(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return a.again(w, r, "signup", err)
 	}
-	start, err := a.auth.FromRequest(r, handstamp.StartOptions{})
-	if err != nil {
-		return err
-	}
-	_, g, err := a.passwords.SignUp(r.Context(), login.SignUp{Email: email, Password: r.PostFormValue("password"), Start: start})
+	_, err = a.auth.LoginWith(w, r, handstamp.StartOptions{}, func(start handstamp.StartOptions) (handstamp.Grant, error) {
+		_, g, err := a.passwords.SignUp(r.Context(), login.SignUp{Email: email, Password: r.PostFormValue("password"), Start: start})
+		return g, err
+	})
 	if err != nil {
 		return a.again(w, r, "signup", err)
 	}
-	a.auth.Deliver(w, g) // the cookie
 	http.Redirect(w, r, "/", http.StatusSeeOther)
 	return nil
 }
@@ -45,15 +42,12 @@ func (a *app) logIn(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return a.again(w, r, "login", err)
 	}
-	start, err := a.auth.FromRequest(r, handstamp.StartOptions{})
-	if err != nil {
-		return err
-	}
-	g, err := a.passwords.Login(r.Context(), email, r.PostFormValue("password"), start)
+	_, err = a.auth.LoginWith(w, r, handstamp.StartOptions{}, func(start handstamp.StartOptions) (handstamp.Grant, error) {
+		return a.passwords.Login(r.Context(), email, r.PostFormValue("password"), start)
+	})
 	if err != nil {
 		return a.again(w, r, "login", err)
 	}
-	a.auth.Deliver(w, g)
 	// ReturnTo lets through only what stays in this application: anybody can make a link to /login?return_to=…
 	http.Redirect(w, r, a.auth.ReturnTo(r.PostFormValue("return_to"), "/"), http.StatusSeeOther) //nolint:gosec // ReturnTo is the check
 	return nil
@@ -61,42 +55,27 @@ func (a *app) logIn(w http.ResponseWriter, r *http.Request) error {
 
 // again shows a form once more and says what was wrong. What is nobody's mistake goes on to [app.fail].
 func (a *app) again(w http.ResponseWriter, r *http.Request, page string, err error) error {
-	v := view{
-		Status: http.StatusUnprocessableEntity,
-		Email:  r.PostFormValue("email"), ReturnTo: r.PostFormValue("return_to"),
-	}
-	address, badAddress := errors.AsType[*account.AddressError](err)
-	input, badInput := errors.AsType[*login.InputError](err)
-	tooMany, wait := errors.AsType[*login.TooManyError](err)
-	switch {
-	case badAddress:
-		v.Message = address.Problem
-	case badInput:
-		v.Message = input.Message
-	case errors.Is(err, handstamp.ErrTaken):
-		v.Status, v.Message = http.StatusConflict, "there is an account with this address: log in instead"
-	case errors.Is(err, login.ErrInvalidCredentials):
-		v.Status, v.Message = http.StatusUnauthorized, "the address or the password is wrong"
-	case errors.Is(err, handstamp.ErrDisabled):
-		v.Status, v.Message = http.StatusForbidden, "this account is disabled"
-	case wait:
-		seconds := int(math.Ceil(tooMany.RetryAfter.Seconds()))
-		w.Header().Set("Retry-After", strconv.Itoa(seconds))
-		v.Status, v.Message = http.StatusTooManyRequests, fmt.Sprintf("too many tries: wait %d seconds", seconds)
-	default:
+	p := login.ProblemOf(err)
+	if p.Status == http.StatusServiceUnavailable {
 		return err
+	}
+	v := view{Status: p.Status, Email: r.PostFormValue("email"), ReturnTo: r.PostFormValue("return_to"), Message: p.Detail}
+	if len(p.Errors) > 0 {
+		v.Message = p.Errors[0].Message
+	}
+	if p.RetryAfter > 0 {
+		seconds := int(math.Ceil(p.RetryAfter.Seconds()))
+		w.Header().Set("Retry-After", strconv.Itoa(seconds))
+		v.Message = fmt.Sprintf("too many tries: wait %d seconds", seconds)
 	}
 	return a.render(w, r, page, v)
 }
 
 // logOut ends this session. A visitor is logged out already.
 func (a *app) logOut(w http.ResponseWriter, r *http.Request) error {
-	if p, ok := handstamp.FromContext(r.Context()); ok {
-		if _, err := a.auth.EndSession(r.Context(), p.Session, handstamp.EndOptions{Reason: "logout", Client: a.auth.ClientOf(r)}); err != nil {
-			return err // not ended: the cookie stays, and the user can try again
-		}
+	if _, err := a.auth.LogOutRequest(w, r, handstamp.EndOptions{Reason: "logout"}); err != nil {
+		return err // not ended: the cookie stays, and the user can try again
 	}
-	a.auth.ClearCookies(w)
 	http.Redirect(w, r, "/login", http.StatusSeeOther)
 	return nil
 }

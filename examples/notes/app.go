@@ -14,7 +14,6 @@ import (
 
 	"github.com/handstamp/handstamp"
 	"github.com/handstamp/handstamp/account"
-	"github.com/handstamp/handstamp/login"
 	"github.com/handstamp/handstamp/login/password"
 	"github.com/handstamp/handstamp/store/sqlite"
 )
@@ -60,20 +59,11 @@ func open(ctx context.Context, file, publicURL string) (*app, error) {
 
 // fill makes what stands on the engine.
 func (a *app) fill(ctx context.Context, file string) error {
-	a.accounts = account.New(a.auth, a.store)
-	flow, err := login.New(a.auth, a.store, login.Options{})
-	if err != nil {
+	var err error
+	if a.passwords, err = password.Open(a.auth, a.store, password.Options{}); err != nil {
 		return err
 	}
-	hasher, err := password.NewHasher(password.HasherOptions{})
-	if err != nil {
-		return err
-	}
-	policy, err := password.NewPolicy(0)
-	if err != nil {
-		return err
-	}
-	a.passwords = password.New(flow, a.accounts, hasher, policy)
+	a.accounts = a.passwords.Accounts()
 	a.board, err = openBoard(ctx, file)
 	return err
 }

@@ -1,0 +1,82 @@
+package handstamp
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/handstamp/handstamp/token"
+)
+
+// LoginWith is what every login of a browser goes through, whatever it is that proves the user: the origin rules, who the
+// client is, the session that the new one takes the place of, and at the end the cookies. login is called with the
+// options as the request completes them, and begins the session.
+func (a *Auth) LoginWith(w http.ResponseWriter, r *http.Request, o StartOptions, login func(StartOptions) (Grant, error)) (Grant, error) {
+	if err := a.CheckOrigin(r); err != nil {
+		return Grant{}, err
+	}
+	o, err := a.FromRequest(r, o)
+	if err != nil {
+		return Grant{}, err
+	}
+	g, err := login(o)
+	if err != nil {
+		return Grant{}, err
+	}
+	a.Deliver(w, g)
+	return g, nil
+}
+
+// LogOutRequest ends the session behind whatever credential a request carries, good, expired or ended, and clears the
+// cookies. Without a credential there is nothing to end, which is no error. If it cannot be made durable it fails, and
+// the cookies stay: the user can try again.
+func (a *Auth) LogOutRequest(w http.ResponseWriter, r *http.Request, opt EndOptions) (Ended, error) {
+	if opt.Client == (Client{}) {
+		opt.Client = a.ClientOf(r)
+	}
+	ended, err := a.logOutFirst(r, a.Credentials(r), opt)
+	if err != nil {
+		return Ended{}, err
+	}
+	a.ClearCookies(w)
+	return ended, nil
+}
+
+func (a *Auth) logOutFirst(r *http.Request, credentials []token.Secret, opt EndOptions) (Ended, error) {
+	for _, c := range credentials {
+		ended, err := a.LogOut(r.Context(), c, opt)
+		if err != nil || ended.By != 0 {
+			return ended, err
+		}
+	}
+	return Ended{}, nil
+}
+
+// maxCredentials bounds the look-ups that one log-out may cost.
+const maxCredentials = 8
+
+// Credentials lists what a request carries that may stand for a session, the strongest first: header, session cookies,
+// refresh cookies. It is for ending sessions. Who sent a request is for [Verifier.Verify] to say, which refuses two
+// cookies where this lists both.
+func (v *Verifier) Credentials(r *http.Request) []token.Secret {
+	var out []token.Secret
+	add := func(text string) {
+		if text != "" && len(out) < maxCredentials {
+			out = append(out, token.NewSecret(text))
+		}
+	}
+	for _, h := range r.Header["Authorization"] {
+		if scheme, rest, _ := strings.Cut(h, " "); strings.EqualFold(scheme, "Bearer") {
+			add(strings.TrimLeft(rest, " "))
+		}
+	}
+	for _, name := range []string{v.cookies.session, v.cookies.refresh} {
+		for _, line := range r.Header["Cookie"] {
+			for pair := range strings.SplitSeq(line, ";") {
+				if n, value, ok := strings.Cut(strings.Trim(pair, " \t"), "="); ok && n == name {
+					add(value)
+				}
+			}
+		}
+	}
+	return out
+}
