@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -42,6 +43,12 @@ func (a *Auth) Subject(ctx context.Context, u UserID) (Subject, error) {
 	}
 	return sub, nil
 }
+
+// Modes are what a login may ask for; the first is the default. The caller owns the slice.
+func (a *Auth) Modes() []Mode { return slices.Clone(a.opt.Modes) }
+
+// Audience is what value tokens are made for.
+func (a *Auth) Audience() string { return a.opt.Token.Audience }
 
 // Durability is what the store promises of a write that it acknowledged.
 func (a *Auth) Durability() Durability { return a.settled.Durability }

@@ -91,6 +91,14 @@ func (p Principal) Email() (address string, verified bool) {
 	return p.more.email, p.more.verified
 }
 
+// AsOf is the number of the last event that was known when this was found out.
+func (p Principal) AsOf() uint64 {
+	if p.more == nil {
+		return 0
+	}
+	return p.more.asOf
+}
+
 // IsZero reports whether the principal is nobody.
 func (p Principal) IsZero() bool { return p.User == "" }
 

@@ -114,7 +114,7 @@ func (v *Verifier) ReturnTo(target, fallback string) string {
 	}
 	u, err := url.Parse(target)
 	switch {
-	case err != nil || target == "" || u.User != nil || u.Opaque != "":
+	case err != nil || target == "" || u.User != nil || u.Opaque != "" || dotted(u.Path):
 		return fallback
 	case u.Scheme == "" && u.Host == "":
 		if !strings.HasPrefix(target, "/") || strings.HasPrefix(target, "//") || strings.HasPrefix(u.Path, "//") {
@@ -127,6 +127,17 @@ func (v *Verifier) ReturnTo(target, fallback string) string {
 		return fallback
 	}
 	return origin + u.RequestURI() + fragment(u)
+}
+
+// dotted reports whether a path has a segment . or .., which no browser sends: /..//evil.example becomes //evil.example
+// on the way, and whoever takes that path for a URL of its own leaves the application.
+func dotted(path string) bool {
+	for segment := range strings.SplitSeq(path, "/") {
+		if segment == "." || segment == ".." {
+			return true
+		}
+	}
+	return false
 }
 
 func fragment(u *url.URL) string {

@@ -1,6 +1,7 @@
 package handstamp
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -33,6 +34,9 @@ func (a *Auth) Login(w http.ResponseWriter, r *http.Request, p Proof) (Grant, er
 func (a *Auth) FromRequest(r *http.Request, o StartOptions) (StartOptions, error) {
 	if o.Client == (Client{}) {
 		o.Client = a.ClientOf(r)
+	}
+	if err := a.offered(o); err != nil {
+		return StartOptions{}, err // before anybody looks at a credential
 	}
 	if o.transport(a.opt) != TransportCookie {
 		return o, nil
@@ -90,15 +94,10 @@ func (a *Auth) Prepare(ctx context.Context, p Proof) (*Starting, error) {
 	if err != nil {
 		return nil, err
 	}
-	if p.Mode == "" {
-		p.Mode = a.opt.Modes[0]
+	if err := a.offered(p.StartOptions); err != nil {
+		return nil, err
 	}
-	if p.Transport = p.transport(a.opt); !slices.Contains(a.opt.Modes, p.Mode) {
-		return nil, fmt.Errorf("%w: %q", ErrMode, p.Mode)
-	}
-	if p.Transport != TransportCookie && p.Transport != TransportBearer {
-		return nil, fmt.Errorf("%w: transport %q", ErrMode, p.Transport)
-	}
+	p.Mode, p.Transport = cmp.Or(p.Mode, a.opt.Modes[0]), p.transport(a.opt)
 	s := &Starting{auth: a, proof: p, grants: p.Grants, now: now}
 	s.session = Session{
 		ID: id.NewSession(now), User: p.user, Mode: p.Mode, Transport: p.Transport, BrowserSession: p.BrowserSession,
@@ -125,6 +124,17 @@ func (a *Auth) Prepare(ctx context.Context, p Proof) (*Starting, error) {
 		found.Roles = c.table
 	}
 	return s, a.tryToMint(found, now)
+}
+
+// offered refuses a mode or transport that is unknown or switched off.
+func (a *Auth) offered(o StartOptions) error {
+	if mode := cmp.Or(o.Mode, a.opt.Modes[0]); !slices.Contains(a.opt.Modes, mode) {
+		return fmt.Errorf("%w: %q", ErrMode, mode)
+	}
+	if t := o.transport(a.opt); t != TransportCookie && t != TransportBearer {
+		return fmt.Errorf("%w: transport %q", ErrMode, t)
+	}
+	return nil
 }
 
 func (p StartOptions) transport(o Options) Transport {

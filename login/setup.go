@@ -34,6 +34,23 @@ func (f *Flow) NewSetup(ctx context.Context) (token.Secret, error) {
 	return secret, nil
 }
 
+// errLooked ends a unit that only looked.
+var errLooked = errors.New("looked")
+
+// CheckSetup says whether a setup token would be taken now, without using it up: nothing else is answered to who has none.
+func (f *Flow) CheckSetup(ctx context.Context, secret token.Secret) error {
+	err := f.store.LoginWork().Do(ctx, func(tx Tx) error {
+		if err := f.TakeSetup(ctx, tx, secret, handstamp.Client{}); err != nil {
+			return err
+		}
+		return errLooked // and nothing was taken
+	})
+	if errors.Is(err, errLooked) {
+		return nil
+	}
+	return err
+}
+
 // TakeSetup uses a setup token up, in the unit that makes the administrator: if that fails the token is as before.
 func (f *Flow) TakeSetup(ctx context.Context, tx Tx, secret token.Secret, c handstamp.Client) error {
 	hash, err := token.Parse(token.Setup, secret.Reveal())

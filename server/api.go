@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/handstamp/handstamp"
@@ -189,59 +190,20 @@ func (s *Server) logOut(w http.ResponseWriter, r *http.Request) error {
 	return done(w, ended, opt)
 }
 
-// endCarried ends the session of the first genuine credential: the header's, the body's, then those in cookies.
+// endCarried ends the session of the first genuine credential: the body's, which somebody wrote for this very call, then
+// the header's, then those in cookies.
 func (s *Server) endCarried(r *http.Request, body *string, opt handstamp.EndOptions) (handstamp.Ended, error) {
-	for _, c := range s.carried(r, body) {
+	credentials := s.auth.Credentials(r)
+	if body != nil {
+		credentials = slices.Insert(credentials, 0, token.NewSecret(*body))
+	}
+	for _, c := range credentials {
 		ended, err := s.auth.LogOut(r.Context(), c, opt)
 		if err != nil || ended.By != 0 {
 			return ended, err
 		}
 	}
 	return handstamp.Ended{}, nil
-}
-
-// maxCarried bounds the look-ups that one log-out may cost.
-const maxCarried = 8
-
-// carried lists the credentials of a request, the strongest first.
-func (s *Server) carried(r *http.Request, body *string) []token.Secret {
-	var texts []string
-	for _, h := range r.Header.Values("Authorization") {
-		if scheme, rest, _ := strings.Cut(h, " "); strings.EqualFold(scheme, "Bearer") {
-			texts = append(texts, strings.TrimLeft(rest, " "))
-		}
-	}
-	if body != nil {
-		texts = append(texts, *body)
-	}
-	base := []string{"handstamp"}
-	if s.secure {
-		base = []string{"__Host-handstamp", "__Secure-handstamp"}
-	}
-	refresh := strings.TrimPrefix(base[len(base)-1]+"-refresh", "__Host-")
-	for _, name := range append(base, refresh) {
-		texts = append(texts, cookieValues(r, name)...)
-	}
-	out := make([]token.Secret, 0, len(texts))
-	for _, t := range texts[:min(len(texts), maxCarried)] {
-		if t != "" {
-			out = append(out, token.NewSecret(t))
-		}
-	}
-	return out
-}
-
-// cookieValues returns the values of all cookies of a name, byte for byte.
-func cookieValues(r *http.Request, name string) []string {
-	var values []string
-	for _, line := range r.Header.Values("Cookie") {
-		for pair := range strings.SplitSeq(line, ";") {
-			if n, v, ok := strings.Cut(strings.Trim(pair, " \t"), "="); ok && n == name {
-				values = append(values, v)
-			}
-		}
-	}
-	return values
 }
 
 // clearSiteData asks the browser to forget what it keeps of this site (W3C Clear Site Data).

@@ -79,12 +79,6 @@ func problemOf(err error) handstamp.Problem {
 		return problemOf(invalidField("body", lastSentence(err)))
 	case errors.Is(err, handstamp.ErrTaken):
 		return handstamp.NewProblem(http.StatusConflict, "email_taken", "Address in use", "There is an account with this address.")
-	case errors.Is(err, handstamp.ErrNotFound):
-		return handstamp.NewProblem(http.StatusNotFound, "not_found", "Not found", "There is no such thing here.")
-	case errors.Is(err, handstamp.ErrMode):
-		return problemOf(invalidField("mode", "this mode or transport is not offered here"))
-	case errors.Is(err, handstamp.ErrTooLarge):
-		return problemOf(invalidField("mode", lastSentence(err)))
 	}
 	return handstamp.ProblemOf(err)
 }

@@ -98,7 +98,7 @@ type downSessions struct {
 }
 
 func (d downSessions) Find(ctx context.Context, l handstamp.Lookup) (handstamp.Found, error) {
-	if d.down.Load() {
+	if d.down.Load() && l.ServiceKey.IsZero() { // programs still get in, to ask about others
 		return handstamp.Found{}, errors.New(cause)
 	}
 	return d.Sessions.Find(ctx, l)
@@ -122,7 +122,9 @@ func TestOutageLogsNobodyOut(t *testing.T) {
 	w := newWorld(t, settings{store: func(s handstamp.Store) handstamp.Store { return downStore{s, &down} }})
 	c := w.signUp("ada@example.com", "session", "cookie")
 	h := w.signUp("bob@example.com", "hybrid", "cookie")
+	asks := w.program(w.key("handstamp.introspect"))
 	down.Store(true)
+	asks.post("/v1/introspect", m{"token": c.cookie("/", "__Host-handstamp")}).refused(503, "unavailable")
 	for _, a := range []*response{
 		c.get("/v1/session"), c.get("/v1/check"), c.get("/v1/sessions"), c.post("/v1/logout", nil), c.del("/v1/sessions"),
 		h.post("/v1/refresh", nil), h.post("/v1/logout", nil), c.get("/"), w.program("").post("/v1/revoke", m{"token": h.cookie("/", "__Host-handstamp")}),

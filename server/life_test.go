@@ -222,7 +222,11 @@ func TestWaitFleet(t *testing.T) {
 	if n := waited(c.del("/v1/sessions?keep=current&wait=fleet"))["revoked"]; n != 1.0 {
 		t.Errorf("revoked = %v, want 1", n)
 	}
-	c.keep(c.post("/v1/password?wait=fleet", m{"current_password": typed, "new_password": "another passphrase of mine"}).want(200))
+	changed := c.post("/v1/password?wait=fleet", m{"current_password": typed, "new_password": "another passphrase of mine"})
+	if v := waited(changed)["verifiers"]; v != 1.0 {
+		t.Errorf("a password change waited for %v verifiers, want the one there is", v)
+	}
+	c.keep(changed)
 	waited(admin.put("/v1/admin/users/"+c.user()+"/roles?wait=fleet", m{"roles": []string{"member"}}))
 	waited(admin.put("/v1/admin/roles/editor?wait=fleet", m{"permissions": []string{"posts:*"}}))
 	waited(admin.del("/v1/admin/roles/editor?wait=fleet"))

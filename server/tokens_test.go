@@ -41,6 +41,9 @@ func TestIntrospect(t *testing.T) {
 		if !slices.Equal(a.body["roles"].([]any), []any{"editor"}) {
 			t.Errorf("roles = %v", a.body["roles"])
 		}
+		if a := ask(c.token("access_token") + " "); strings.TrimSpace(a.raw) != `{"active":false}` {
+			t.Errorf("a token with a space = %s", a.raw)
+		}
 		if rt := c.token("refresh_token"); rt != "" {
 			if a := ask(rt); strings.TrimSpace(a.raw) != `{"active":false}` {
 				t.Errorf("a refresh token = %s", a.raw)

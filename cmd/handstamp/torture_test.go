@@ -134,7 +134,9 @@ func (c *client) step() bool {
 	}
 }
 
-func (c *client) mode() string { return []string{"session", "token", "hybrid", "hybrid"}[c.rand.IntN(4)] }
+func (c *client) mode() string {
+	return []string{"session", "token", "hybrid", "hybrid"}[c.rand.IntN(4)]
+}
 
 func (c *client) signUp() bool {
 	c.accounts++

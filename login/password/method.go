@@ -40,6 +40,9 @@ func (m *Method) SignUp(ctx context.Context, s login.SignUp) (account.User, hand
 
 // SetUp makes the first administrator with the token of the one-time link.
 func (m *Method) SetUp(ctx context.Context, setup token.Secret, s login.SignUp) (account.User, handstamp.Grant, error) {
+	if err := m.flow.CheckSetup(ctx, setup); err != nil {
+		return account.User{}, handstamp.Grant{}, err // before it is said whether an address is taken, and before any hash
+	}
 	user, g, err := m.signUp(ctx, s, []string{account.RoleAdmin}, func(tx login.Tx) error {
 		return m.flow.TakeSetup(ctx, tx, setup, s.Start.Client)
 	})

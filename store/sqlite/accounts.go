@@ -80,6 +80,7 @@ func (v *users) List(ctx context.Context, f account.UserFilter) ([]account.User,
 	})
 }
 
+//nolint:gosec // a statement, no credential
 const selectCredential = `SELECT c.user, c.method, c.data, c.created_at, c.updated_at, c.version
 	FROM handstamp_credentials AS c WHERE c.user = ?1 AND c.method = ?2`
 

@@ -32,7 +32,7 @@ func (l *link) prepare(query string) (*sql.Stmt, error) {
 
 // exec runs a statement and says how many rows it changed.
 func (l *link) exec(query string, args ...any) (int64, error) {
-	st, err := l.prepare(query)
+	st, err := l.prepare(query) //nolint:sqlclosecheck // statements are kept for as long as their connection
 	if err != nil {
 		return 0, err
 	}
@@ -51,7 +51,7 @@ func (l *link) script(text string) error {
 
 // row reads one row. It answers sql.ErrNoRows if there is none.
 func (l *link) row(query string, args []any, into ...any) error {
-	st, err := l.prepare(query)
+	st, err := l.prepare(query) //nolint:sqlclosecheck // statements are kept for as long as their connection
 	if err != nil {
 		return err
 	}
@@ -61,7 +61,7 @@ func (l *link) row(query string, args []any, into ...any) error {
 // each reads all rows, calling scan for each of them. It ends early when ctx does: reads may be long and may be
 // interrupted, since no transaction hangs on them.
 func (l *link) each(ctx context.Context, query string, args []any, scan func(scanner) error) (err error) {
-	st, err := l.prepare(query)
+	st, err := l.prepare(query) //nolint:sqlclosecheck // statements are kept for as long as their connection
 	if err != nil {
 		return err
 	}

@@ -72,9 +72,9 @@ func restored(t *testing.T, b Backend) {
 }
 
 func restoredKept(t *testing.T, b Backend) {
-	f, s := follow(t, b), begin(t, b, ada, 0)
+	f, _ := follow(t, b), begin(t, b, ada, 0)
 	add(t, b, endUser(bob, 1), endAll(1))
-	s = begin(t, b, ada, 2)
+	s := begin(t, b, ada, 2)
 	f.renew(t)
 	h, err := b.Restored(t.Context(), true, at(5))
 	must(t, err)

@@ -1,0 +1,5 @@
+//go:build browser
+
+package server_test
+
+import _ "github.com/chromedp/chromedp"
