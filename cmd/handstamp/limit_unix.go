@@ -10,5 +10,5 @@ func maxConnections() int {
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil {
 		return mostConnections
 	}
-	return connectionsFor(uint64(files.Cur)) //nolint:unconvert // int64 on some systems
+	return connectionsFor(uint64(files.Cur))
 }

@@ -25,7 +25,6 @@ type builds struct {
 	done map[string]string
 }
 
-//nolint:gochecknoglobals // one build for all tests of the package
 var binaries builds
 
 // binary builds the program with the tags given.

@@ -100,7 +100,6 @@ func TestServe_tls_reload(t *testing.T) {
 	}
 	s.spawn()
 	name := func() string {
-		//nolint:gosec // the test looks at which certificate it gets
 		c, err := tls.Dial("tcp", s.addr, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
 		if err != nil {
 			return ""
@@ -119,7 +118,6 @@ func TestServe_tls_reload(t *testing.T) {
 	}
 	writePair(t, dir, "second", time.Now().Add(24*time.Hour))
 	within(t, 10*time.Second, "the second certificate", func() bool { return name() == "second" })
-	//nolint:gosec // an old protocol is what is tested
 	if c, err := tls.Dial("tcp", s.addr, &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS11, MinVersion: tls.VersionTLS10}); err == nil {
 		_ = c.Close()
 		t.Error("TLS 1.1 is spoken")
