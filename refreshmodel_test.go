@@ -532,7 +532,7 @@ func TestJ17_EngineModel(t *testing.T) {
 				if err := walk(s, tr, keys, steps); err != nil {
 					t.Error(err)
 				}
-				// Longer ones that each once broke something like this.
+				// Longer ones, of the kind that broke other systems.
 				f := &referee{r: s, transport: tr, keys: keys}
 				for h := range strings.FieldsSeq("cooGo cgodgo lgoGoGo slgtGtGo sopt sotGpt stoGo ctdooGo lpto RooGo lRoGo sRpt csdtpt oosGt l-o-oGo ocpdGo pooGo lGo") {
 					if tr == handstamp.TransportBearer && strings.ContainsAny(h, "cd") {

@@ -3,6 +3,7 @@ package login
 import (
 	"errors"
 	"net/http"
+	"time"
 
 	"github.com/handstamp/handstamp"
 	"github.com/handstamp/handstamp/account"
@@ -14,7 +15,7 @@ func ProblemOf(err error) handstamp.Problem {
 	if e, ok := errors.AsType[*TooManyError](err); ok {
 		p := handstamp.NewProblem(http.StatusTooManyRequests, "too_many_attempts", "Too many attempts",
 			"There were too many attempts. Wait as long as Retry-After says; trying earlier does not count.")
-		p.RetryAfter = e.RetryAfter
+		p.RetryAfter = max(time.Second, e.RetryAfter) // 0 would send no header
 		return p
 	}
 	if e, ok := errors.AsType[*InputError](err); ok {
@@ -31,7 +32,8 @@ func ProblemOf(err error) handstamp.Problem {
 		return handstamp.NewProblem(http.StatusConflict, "email_taken", "Address in use",
 			"There is an account with this address: log in instead.")
 	case errors.Is(err, ErrSetup):
-		return invalid("token", "this link was used, has run out, or is not complete; start the server again for another one")
+		return handstamp.NewProblem(http.StatusUnauthorized, "invalid_token", "Invalid link",
+			"This link was used, has run out, or is not complete. Start the server again to get another one.")
 	}
 	return handstamp.ProblemOf(err)
 }

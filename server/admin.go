@@ -301,7 +301,7 @@ func (s *Server) startSession(w http.ResponseWriter, r *http.Request) error {
 	}
 	methods := f.list("methods", in.Methods, 10, isMethod, "is a name of RFC 8176: 1 to 32 lower case letters, digits, '-' and '_'")
 	roles := f.roles(in.Roles)
-	start := handstamp.StartOptions{Mode: f.mode(in.Mode), Transport: f.transport(in.Transport), Client: s.auth.ClientOf(r)}
+	start := handstamp.StartOptions{Mode: f.mode(in.Mode, s.auth.Modes()), Transport: f.transport(in.Transport), Client: s.auth.ClientOf(r)}
 	switch start.Transport {
 	case "":
 		start.Transport = handstamp.TransportBearer

@@ -188,7 +188,10 @@ func (s *Server) listKeys(w http.ResponseWriter, _ *http.Request) error {
 	return answer(w, http.StatusOK, s.signingKeys())
 }
 
-// rotateKey: POST /v1/admin/keys/rotate.
+// rotateKey: POST /v1/admin/keys/rotate. A rotation is several steps in the store of keys, none of which can be one with an
+// entry in the audit log. So the entry goes first and says what was asked for: without it nothing is rotated, and what an
+// administrator did is on record even if this process stops in the middle. A rotation that then fails leaves an entry too
+// many, which hides nothing; the list of keys says what came of it.
 func (s *Server) rotateKey(w http.ResponseWriter, r *http.Request) error {
 	if err := noBody(r); err != nil {
 		return err
@@ -196,13 +199,12 @@ func (s *Server) rotateKey(w http.ResponseWriter, r *http.Request) error {
 	if s.opt.Keys == nil {
 		return handstamp.ErrNotFound
 	}
-	at, err := s.opt.Keys.Rotate(r.Context(), s.auth.Now())
-	if err != nil {
-		return fmt.Errorf("rotate the signing key: %w", err)
-	}
-	entry := audit.Event{Kind: audit.KeyRotated, Detail: map[string]string{"activate_at": at.UTC().Format(time.RFC3339)}}
+	entry := audit.Event{Kind: audit.KeyRotated, Detail: map[string]string{"step": "requested"}}
 	if err := s.auth.RecordAudit(r.Context(), s.auth.AuditEntry(s.auth.ClientOf(r), entry)); err != nil {
-		return err
+		return fmt.Errorf("write the audit entry: %w", err)
+	}
+	if _, err := s.opt.Keys.Rotate(r.Context(), s.auth.Now()); err != nil {
+		return fmt.Errorf("rotate the signing key: %w", err)
 	}
 	return answer(w, http.StatusCreated, s.signingKeys())
 }
@@ -286,7 +288,7 @@ func (s *Server) addServiceKey(w http.ResponseWriter, r *http.Request) error {
 	})
 }
 
-// endServiceKey: DELETE /v1/admin/service-keys/{id}.
+// endServiceKey: DELETE /v1/admin/service-keys/{id}. Ending a key again answers the same.
 func (s *Server) endServiceKey(w http.ResponseWriter, r *http.Request) error {
 	opt, err := s.endCall(r, "ended by an administrator")
 	if err != nil {
@@ -306,7 +308,8 @@ func (s *Server) endServiceKey(w http.ResponseWriter, r *http.Request) error {
 	return done(w, ended, opt)
 }
 
-// findServiceKey answers ErrNotFound unless there is such a key that has not ended.
+// findServiceKey answers ErrNotFound unless there is such a key, or was one. Accounts list those that have not ended; of
+// the others the audit log knows as long as its entries are kept.
 func (s *Server) findServiceKey(ctx context.Context, kid id.ServiceKey) error {
 	after := id.ServiceKey("")
 	for {
@@ -320,10 +323,22 @@ func (s *Server) findServiceKey(ctx context.Context, kid id.ServiceKey) error {
 			}
 		}
 		if len(list) < maxLimit || list[len(list)-1].ID > kid {
-			return handstamp.ErrNotFound
+			return s.findEndedServiceKey(ctx, kid)
 		}
 		after = list[len(list)-1].ID
 	}
+}
+
+func (s *Server) findEndedServiceKey(ctx context.Context, kid id.ServiceKey) error {
+	// A key may also be the actor of such entries, when it ended others. Its own end is newer than those.
+	list, err := s.opt.Audit.List(ctx, audit.Filter{User: id.User(kid), Kind: audit.ServiceKeyEnded, Limit: 10})
+	if err != nil {
+		return fmt.Errorf("find the ended service key: %w", err)
+	}
+	if !slices.ContainsFunc(list, func(e audit.Event) bool { return e.Target == string(kid) }) {
+		return handstamp.ErrNotFound
+	}
+	return nil
 }
 
 // listAudit: GET /v1/admin/audit.

@@ -21,11 +21,11 @@ func (s *Server) signUp(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	_, g, err := s.opt.Passwords.SignUp(r.Context(), in)
-	if err != nil {
-		return err
-	}
-	return s.deliver(w, r, http.StatusCreated, g, appliedOut{})
+	return s.begin(w, r, http.StatusCreated, in.Start, func(start handstamp.StartOptions) (handstamp.Grant, error) {
+		in.Start = start
+		_, g, err := s.opt.Passwords.SignUp(r.Context(), in)
+		return g, err
+	})
 }
 
 // logIn: POST /v1/login.
@@ -34,11 +34,26 @@ func (s *Server) logIn(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	g, err := s.opt.Passwords.Login(r.Context(), in.Email, in.Password, in.Start)
+	return s.begin(w, r, http.StatusOK, in.Start, func(start handstamp.StartOptions) (handstamp.Grant, error) {
+		return s.opt.Passwords.Login(r.Context(), in.Email, in.Password, start)
+	})
+}
+
+// begin begins a session and writes its grant. The body is made before any cookie is written: an answer that fails there
+// leaves the cookies alone.
+func (s *Server) begin(w http.ResponseWriter, r *http.Request, status int, o handstamp.StartOptions, login func(handstamp.StartOptions) (handstamp.Grant, error)) error {
+	var out grantOut
+	_, err := s.auth.LoginWith(w, r, o, func(o handstamp.StartOptions) (handstamp.Grant, error) {
+		g, err := login(o)
+		if err == nil {
+			out, err = s.grantOf(r.Context(), g)
+		}
+		return g, err
+	})
 	if err != nil {
 		return err
 	}
-	return s.deliver(w, r, http.StatusOK, g, appliedOut{})
+	return answer(w, status, out)
 }
 
 // setUp: POST /v1/setup. The first administrator is logged in by cookie: the page that asks is a browser's.
@@ -54,17 +69,13 @@ func (s *Server) setUp(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if _, err := token.Parse(token.Setup, secret.Reveal()); err != nil {
-		return errSetup // a mistyped one costs no look-up and no hash
+		return login.ErrSetup // a mistyped one costs no look-up and no hash
 	}
-	start, err := s.auth.FromRequest(r, handstamp.StartOptions{Transport: handstamp.TransportCookie})
-	if err != nil {
-		return err
-	}
-	_, g, err := s.opt.Passwords.SetUp(r.Context(), secret, login.SignUp{Email: email, Password: password, Start: start})
-	if err != nil {
-		return err
-	}
-	return s.deliver(w, r, http.StatusCreated, g, appliedOut{})
+	start := handstamp.StartOptions{Transport: handstamp.TransportCookie}
+	return s.begin(w, r, http.StatusCreated, start, func(start handstamp.StartOptions) (handstamp.Grant, error) {
+		_, g, err := s.opt.Passwords.SetUp(r.Context(), secret, login.SignUp{Email: email, Password: password, Start: start})
+		return g, err
+	})
 }
 
 // credentials reads what sign-up and login both take.
@@ -75,13 +86,9 @@ func (s *Server) credentials(r *http.Request) (login.SignUp, error) {
 	}
 	var f fields
 	out := login.SignUp{Email: f.address(in.Email), Password: f.need("password", in.Password)}
-	start := handstamp.StartOptions{Mode: f.mode(in.Mode), Transport: f.transport(in.Transport)}
-	start.BrowserSession = in.Remember != nil && !*in.Remember
-	err := f.err()
-	if err == nil {
-		out.Start, err = s.auth.FromRequest(r, start)
-	}
-	return out, err
+	out.Start = handstamp.StartOptions{Mode: f.mode(in.Mode, s.auth.Modes()), Transport: f.transport(in.Transport)}
+	out.Start.BrowserSession = in.Remember != nil && !*in.Remember
+	return out, f.err()
 }
 
 // address reads a mail address into its canonical form.
@@ -97,16 +104,19 @@ func (f *fields) address(v *string) account.Address {
 	return a
 }
 
-// mode reads the name of a mode; whether it is offered here is for the engine to say.
-func (f *fields) mode(v *string) handstamp.Mode {
+// mode reads the name of a mode that is offered here.
+func (f *fields) mode(v *string, offered []handstamp.Mode) handstamp.Mode {
 	if v == nil {
 		return ""
 	}
-	switch m := handstamp.Mode(*v); m {
-	case handstamp.ModeSession, handstamp.ModeToken, handstamp.ModeHybrid:
+	if m := handstamp.Mode(*v); slices.Contains(offered, m) {
 		return m
 	}
-	f.bad("mode", "is session, token or hybrid")
+	names := make([]string, len(offered))
+	for i, m := range offered {
+		names[i] = string(m)
+	}
+	f.bad("mode", "is one that is offered here: "+strings.Join(names, ", "))
 	return ""
 }
 
@@ -122,7 +132,7 @@ func (f *fields) transport(v *string) handstamp.Transport {
 	return ""
 }
 
-// deliver writes a grant: into cookies or into the body, as was fixed at login.
+// deliver writes a grant of a session that goes on: into cookies or into the body, as was fixed at login.
 func (s *Server) deliver(w http.ResponseWriter, r *http.Request, status int, g handstamp.Grant, a appliedOut) error {
 	out, err := s.grantOf(r.Context(), g)
 	if err != nil {
@@ -170,8 +180,9 @@ func idempotencyKey(r *http.Request) (string, error) {
 	return keys[0], nil
 }
 
-// logOut: POST /v1/logout. Whoever wants out gets out: every credential of the request is tried, and an unknown one is no
-// error. What was found is ended durably before any cookie is taken away; if that fails, both stay.
+// logOut: POST /v1/logout. Whoever wants out gets out: every credential of the request is tried, the body's first, which
+// somebody wrote for this very call. An unknown one is no error. What was found is ended durably before any cookie is taken
+// away; if that fails, both stay.
 func (s *Server) logOut(w http.ResponseWriter, r *http.Request) error {
 	var in logOutIn
 	if err := decodeOptional(r, &in); err != nil {
@@ -181,29 +192,27 @@ func (s *Server) logOut(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	ended, err := s.endCarried(r, in.RefreshToken, opt)
+	ended, err := s.logOutBy(w, r, in.RefreshToken, opt)
 	if err != nil {
 		return err
 	}
-	s.auth.ClearCookies(w)
 	s.clearSiteData(w)
 	return done(w, ended, opt)
 }
 
-// endCarried ends the session of the first genuine credential: the body's, which somebody wrote for this very call, then
-// the header's, then those in cookies.
-func (s *Server) endCarried(r *http.Request, body *string, opt handstamp.EndOptions) (handstamp.Ended, error) {
-	credentials := s.auth.Credentials(r)
-	if body != nil {
-		credentials = slices.Insert(credentials, 0, token.NewSecret(*body))
+func (s *Server) logOutBy(w http.ResponseWriter, r *http.Request, body *string, opt handstamp.EndOptions) (handstamp.Ended, error) {
+	if body == nil {
+		return s.auth.LogOutRequest(w, r, opt)
 	}
-	for _, c := range credentials {
-		ended, err := s.auth.LogOut(r.Context(), c, opt)
-		if err != nil || ended.By != 0 {
-			return ended, err
-		}
+	ended, err := s.auth.LogOut(r.Context(), token.NewSecret(*body), opt)
+	switch {
+	case err != nil:
+		return handstamp.Ended{}, err
+	case ended.By == 0: // nobody knows it
+		return s.auth.LogOutRequest(w, r, opt)
 	}
-	return handstamp.Ended{}, nil
+	s.auth.ClearCookies(w)
+	return ended, nil
 }
 
 // clearSiteData asks the browser to forget what it keeps of this site (W3C Clear Site Data).
@@ -241,7 +250,7 @@ func (s *Server) changePassword(w http.ResponseWriter, r *http.Request) error {
 	return s.deliver(w, r, http.StatusOK, g, applied(ended, opt))
 }
 
-// deleteAccount: DELETE /v1/account.
+// deleteAccount: DELETE /v1/account. The cookies stand for nothing any more.
 func (s *Server) deleteAccount(w http.ResponseWriter, r *http.Request) error {
 	opt, err := s.endCall(r, "deleted")
 	if err != nil {
@@ -251,6 +260,7 @@ func (s *Server) deleteAccount(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	s.auth.ClearCookies(w)
 	return done(w, ended, opt)
 }
 

@@ -119,7 +119,7 @@ func (s *Server) trusts(origin string) bool {
 
 // endpoint is one path with its methods.
 type endpoint struct {
-	server  *Server
+	fail    func(w http.ResponseWriter, r *http.Request, err error)
 	any     handler // answers whatever method, for /v1/check
 	methods map[string]handler
 	allow   string
@@ -128,7 +128,7 @@ type endpoint struct {
 // ServeHTTP picks the method. GET answers HEAD too.
 func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err := e.answer(w, r); err != nil {
-		e.server.fail(w, r, err)
+		e.fail(w, r, err)
 	}
 }
 
@@ -163,7 +163,7 @@ func (s *Server) finish(w *recorder, r *http.Request, began time.Time) {
 		s.opt.Logger.ErrorContext(r.Context(), "a handler panicked", "request_id", r.Header.Get("Request-Id"),
 			"route", r.Pattern, "panic", v, "stack", string(debug.Stack()))
 		if w.status == 0 {
-			s.write(w, internalProblem())
+			s.deny(w, r, internalProblem(), nil)
 			v = nil
 		} else {
 			v = http.ErrAbortHandler // half an answer must not look like a whole one

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/handstamp/handstamp"
 	"github.com/handstamp/handstamp/account"
@@ -29,7 +28,6 @@ var (
 	errMedia    = refuse(http.StatusUnsupportedMediaType, "unsupported_media_type", "Unsupported media type", "Send the body as application/json.")
 	errClosed   = refuse(http.StatusForbidden, "forbidden", "Forbidden", "Sign-up is closed here.")
 	errProgram  = refuse(http.StatusForbidden, "forbidden", "Forbidden", "This is for users: a service key has no session.")
-	errSetup    = refuse(http.StatusUnauthorized, "invalid_token", "Invalid link", "This link was used, has run out, or is not complete. Start the server again to get another one.")
 )
 
 // malformed is a request that cannot be read as what it should be.
@@ -39,7 +37,7 @@ func malformed(detail string) error {
 
 // invalid is a request that can be read and whose values cannot be used. The messages never hold a value.
 func invalid(errs ...handstamp.FieldError) error {
-	p := handstamp.NewProblem(http.StatusUnprocessableEntity, "invalid_input", "Invalid input", "A field cannot be used as it is.")
+	p := handstamp.NewProblem(http.StatusUnprocessableEntity, "invalid_input", "Invalid input", "A value is not acceptable; see errors.")
 	p.Errors = errs
 	return &refusal{p}
 }
@@ -53,34 +51,16 @@ func internalProblem() handstamp.Problem {
 		"This is a bug. The header Request-Id names this request in the server's log.")
 }
 
-// problemOf turns an error into the answer for it: the one table of this package. What it does not know is "don't know":
-// 503, and never the cause.
+// problemOf turns an error into the answer for it: what this package decided itself, and then the tables of packages login
+// and handstamp. What nobody knows is "don't know": 503, and never the cause.
 func problemOf(err error) handstamp.Problem {
 	if e, ok := errors.AsType[*refusal](err); ok {
 		return e.problem
 	}
-	if e, ok := errors.AsType[*login.TooManyError](err); ok {
-		p := handstamp.NewProblem(http.StatusTooManyRequests, "too_many_attempts", "Too many attempts", "Wait, then try again.")
-		p.RetryAfter = max(time.Second, e.RetryAfter)
-		return p
-	}
-	if e, ok := errors.AsType[*login.InputError](err); ok {
-		return problemOf(invalidField(e.Field, e.Message))
-	}
-	if e, ok := errors.AsType[*account.AddressError](err); ok {
-		return problemOf(invalidField("email", e.Problem))
-	}
-	switch {
-	case errors.Is(err, login.ErrInvalidCredentials):
-		return handstamp.NewProblem(http.StatusUnauthorized, "invalid_credentials", "Invalid credentials", "The address or the password is wrong.")
-	case errors.Is(err, login.ErrSetup):
-		return problemOf(errSetup)
-	case errors.Is(err, account.ErrInput):
+	if errors.Is(err, account.ErrInput) {
 		return problemOf(invalidField("body", lastSentence(err)))
-	case errors.Is(err, handstamp.ErrTaken):
-		return handstamp.NewProblem(http.StatusConflict, "email_taken", "Address in use", "There is an account with this address.")
 	}
-	return handstamp.ProblemOf(err)
+	return login.ProblemOf(err)
 }
 
 // lastSentence is the end of an error whose text is for people: what stands before it names packages.
@@ -92,9 +72,23 @@ func lastSentence(err error) string {
 	return text
 }
 
-// fail writes every refusal of the API. What could not be found out is logged here, once; the client is not told why.
+// fail writes a refusal of a handler.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
-	p := problemOf(err)
+	s.deny(w, r, problemOf(err), err)
+}
+
+// deny writes every answer that is not yes. p is the answer, err is why.
+func (s *Server) deny(w http.ResponseWriter, r *http.Request, p handstamp.Problem, err error) {
+	s.note(w, r, p, err)
+	if !wantsPage(r) || s.problemPage(w, p) != nil {
+		p.Write(w)
+	}
+}
+
+// note does what belongs to a refusal beside its text. What could not be found out is logged here, once; the client is not
+// told why.
+func (s *Server) note(w http.ResponseWriter, r *http.Request, p handstamp.Problem, err error) {
+	s.metrics.refused(p.Code)
 	if p.Code == string(handstamp.ReasonReused) {
 		// The session is over for whoever holds its cookies. No other refusal takes them away.
 		s.auth.ClearCookies(w)
@@ -104,11 +98,4 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 		s.opt.Logger.ErrorContext(r.Context(), "could not decide about a request",
 			"request_id", r.Header.Get("Request-Id"), "route", r.Pattern, "error", err)
 	}
-	s.write(w, p)
-}
-
-// write sends a problem and counts it by its code.
-func (s *Server) write(w http.ResponseWriter, p handstamp.Problem) {
-	s.metrics.refused(p.Code)
-	p.Write(w)
 }

@@ -80,8 +80,12 @@ func life(t *testing.T, w *world, c *client, mode, transport string) {
 	// Back in with the new password, and gone for good.
 	again := w.stranger()
 	again.keep(again.post("/v1/login", m{"email": "ADA@example.com ", "password": "another passphrase of mine", "mode": mode, "transport": transport}).want(200))
-	again.del("/v1/account").want(204)
-	again.get("/v1/session").refused(401, "revoked")
+	held := again.cookie("/", "__Host-handstamp") + again.token("access_token")
+	gone := again.del("/v1/account").want(204)
+	if cleared := len(gone.setCookies()); cleared != 2 || again.cookie("/", "__Host-handstamp") != "" {
+		t.Errorf("deleting the account clears %d cookies, want both", cleared)
+	}
+	w.program(held).get("/v1/session").refused(401, "revoked")
 	w.stranger().post("/v1/login", m{"email": "ada@example.com", "password": "another passphrase of mine"}).refused(401, "invalid_credentials")
 	w.stranger().post("/v1/signup", m{"email": "ada@example.com", "password": typed}).want(201)
 }

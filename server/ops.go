@@ -47,15 +47,27 @@ const readyTimeout = time.Second
 // tells is nobody else's business.
 func (s *Server) Ops() http.Handler {
 	mux := http.NewServeMux()
-	for pattern, h := range map[string]handler{"/healthz": s.healthz, "/readyz": s.readyz, "/metrics": s.printMetrics} {
-		mux.Handle(pattern, &endpoint{server: s, methods: map[string]handler{get: h}, allow: "GET, HEAD, OPTIONS"})
+	metrics := s.metrics.handler(s.opt.Logger)
+	printMetrics := func(w http.ResponseWriter, r *http.Request) error {
+		metrics.ServeHTTP(w, r)
+		return nil
 	}
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { s.fail(w, r, handstamp.ErrNotFound) })
+	for pattern, h := range map[string]handler{"/healthz": s.healthz, "/readyz": s.readyz, "/metrics": printMetrics} {
+		mux.Handle(pattern, &endpoint{fail: s.failOps, methods: map[string]handler{get: h}, allow: "GET, HEAD, OPTIONS"})
+	}
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { s.failOps(w, r, handstamp.ErrNotFound) })
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		mux.ServeHTTP(w, r)
 	})
+}
+
+// failOps writes a refusal. There are no pages on the operators' listener.
+func (s *Server) failOps(w http.ResponseWriter, r *http.Request, err error) {
+	p := problemOf(err)
+	s.note(w, r, p, err)
+	p.Write(w)
 }
 
 // readyz: GET /readyz.
@@ -93,11 +105,4 @@ func (s *Server) state(r *http.Request, name string, err error) stateOut {
 	}
 	s.opt.Logger.WarnContext(r.Context(), "not ready", "part", name, "error", err)
 	return stateOut{Detail: "the store does not answer"}
-}
-
-// printMetrics: GET /metrics.
-func (s *Server) printMetrics(w http.ResponseWriter, _ *http.Request) error {
-	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-	_, _ = w.Write([]byte(s.metrics.text())) // the status is out; an error here is the client's connection
-	return nil
 }

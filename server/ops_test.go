@@ -112,8 +112,8 @@ func TestR3_Cardinality(t *testing.T) {
 		t.Errorf("50 made-up names grew the metrics from %d to %d lines", strings.Count(before, "\n"), strings.Count(after, "\n"))
 	}
 	for _, want := range []string{
-		`handstamp_http_requests_total{route="/v1/sessions/{id}",method="DELETE",status="4xx"} 51`, `handstamp_refusals_total{code="not_found"}`,
-		`handstamp_http_requests_total{route="none",method="GET",status="4xx"} 51`, `method="other"`, `handstamp_revocation_applied 7`, "go_goroutines ",
+		`handstamp_http_requests_total{method="DELETE",route="/v1/sessions/{id}",status="4xx"} 51`, `handstamp_refusals_total{code="not_found"}`,
+		`handstamp_http_requests_total{method="GET",route="none",status="4xx"} 51`, `method="other"`, `handstamp_revocation_applied 7`, "go_goroutines ",
 		`handstamp_http_request_seconds_bucket{route="/v1/check",le="+Inf"}`, `handstamp_refusals_total{code="malformed_request"} 51`,
 	} {
 		if !strings.Contains(after, want) {

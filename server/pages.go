@@ -36,14 +36,16 @@ type view struct {
 	Base     string // the prefix, for links
 	Form     string // the form token
 	Error    string
+	Title    string // of a refusal
+	Advice   string // what to do about it
+	Link     string // where to go on, below Base
+	LinkText string
 	Email    string // as typed, so that nobody has to type it twice
 	ReturnTo string
-	SignUp   bool
 
 	User        string
 	Name        string // of the user, for people
 	Permissions []string
-	Method      string
 }
 
 // page writes a page. Its policy lets it load its own style and script and nothing else, and be framed by nobody.
@@ -127,17 +129,16 @@ func (s *Server) loginForm(w http.ResponseWriter, r *http.Request) error {
 		v.Error = "This page was open for too long. Please try again."
 		return s.showLogin(w, r, http.StatusForbidden, v)
 	}
-	g, err := s.logInTyped(r, typed)
-	if err != nil {
+	if err := s.logInTyped(w, r, typed); err != nil {
 		p := problemOf(err)
 		if p.Status >= http.StatusInternalServerError {
 			return err
 		}
-		s.metrics.refused(p.Code)
+		s.note(w, r, p, err)
+		setProblemHeaders(w, p)
 		v.Error = sentenceOf(p)
 		return s.showLogin(w, r, p.Status, v)
 	}
-	s.auth.Deliver(w, g)
 	to := v.ReturnTo
 	if to == "" {
 		to = s.prefix + "/"
@@ -146,18 +147,16 @@ func (s *Server) loginForm(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-func (s *Server) logInTyped(r *http.Request, typed string) (handstamp.Grant, error) {
+func (s *Server) logInTyped(w http.ResponseWriter, r *http.Request, typed string) error {
 	email, err := account.ParseAddress(typed)
 	if err != nil {
-		return handstamp.Grant{}, err
+		return err
 	}
-	start, err := s.auth.FromRequest(r, handstamp.StartOptions{
-		Transport: handstamp.TransportCookie, BrowserSession: r.PostForm.Get("remember") == "",
+	start := handstamp.StartOptions{Transport: handstamp.TransportCookie, BrowserSession: r.PostForm.Get("remember") == ""}
+	_, err = s.auth.LoginWith(w, r, start, func(start handstamp.StartOptions) (handstamp.Grant, error) {
+		return s.opt.Passwords.Login(r.Context(), email, r.PostForm.Get("password"), start)
 	})
-	if err != nil {
-		return handstamp.Grant{}, err
-	}
-	return s.opt.Passwords.Login(r.Context(), email, r.PostForm.Get("password"), start)
+	return err
 }
 
 // sentenceOf is what a page says of a refusal.
@@ -202,10 +201,10 @@ func (s *Server) logOutForm(w http.ResponseWriter, r *http.Request) error {
 		if _, err := s.auth.EndUser(r.Context(), p.User, opt); err != nil {
 			return err
 		}
-	} else if _, err := s.endCarried(r, nil, opt); err != nil {
+		s.auth.ClearCookies(w)
+	} else if _, err := s.auth.LogOutRequest(w, r, opt); err != nil {
 		return err
 	}
-	s.auth.ClearCookies(w)
 	s.clearSiteData(w)
 	http.Redirect(w, r, s.prefix+"/login", http.StatusSeeOther)
 	return nil

@@ -115,7 +115,7 @@ func TestC14_PageHeaders(t *testing.T) {
 	}
 	// Nothing inline, nothing from elsewhere, and a label for every field.
 	pages, err := fs.Glob(os.DirFS("webui"), "*.html")
-	if err != nil || len(pages) != 3 {
+	if err != nil || len(pages) != 4 {
 		t.Fatalf("%v, %v", pages, err)
 	}
 	for _, name := range pages {

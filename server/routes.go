@@ -156,7 +156,7 @@ func (s *Server) install(routes []route) *http.ServeMux {
 	for _, r := range routes {
 		e, ok := endpoints[r.pattern]
 		if !ok {
-			e = &endpoint{server: s, methods: map[string]handler{}}
+			e = &endpoint{fail: s.fail, methods: map[string]handler{}}
 			endpoints[r.pattern] = e
 			mux.Handle(r.pattern, e)
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/handstamp/handstamp"
 	"github.com/handstamp/handstamp/account"
 	"github.com/handstamp/handstamp/audit"
+	"github.com/handstamp/handstamp/forwardauth"
 	"github.com/handstamp/handstamp/jwt"
 	"github.com/handstamp/handstamp/keyring"
 	"github.com/handstamp/handstamp/login"
@@ -77,7 +78,7 @@ type Server struct {
 	origin   string // of PublicURL
 	prefix   string // the path of PublicURL, without a slash at its end
 	secure   bool   // PublicURL is https
-	headers  checkHeaders
+	forward  *forwardauth.Handler
 	cursors  cursors
 	metrics  *metrics
 	pages    *pages
@@ -97,14 +98,20 @@ func New(opt Options) (*Server, error) {
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
+	s := &Server{opt: opt, auth: opt.Auth}
 	public, err := opt.check()
+	if public != nil {
+		s.origin, s.prefix = public.Scheme+"://"+public.Host, strings.TrimRight(public.EscapedPath(), "/")
+		s.secure = public.Scheme == "https"
+	}
+	if checkErr := s.newCheck(public); checkErr != nil {
+		err = errors.Join(err, fmt.Errorf("server: Options.CheckHeaders: %w", checkErr))
+	}
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{
-		opt: opt, auth: opt.Auth, origin: public.Scheme + "://" + public.Host,
-		prefix: strings.TrimRight(public.EscapedPath(), "/"), secure: public.Scheme == "https",
-		headers: newCheckHeaders(opt.CheckHeaders), metrics: newMetrics(opt.Health),
+	if s.metrics, err = newMetrics(opt.Health); err != nil {
+		return nil, fmt.Errorf("server: metrics: %w", err)
 	}
 	if s.cursors, err = newCursors(opt.Secrets); err != nil {
 		return nil, err
@@ -120,6 +127,7 @@ func New(opt Options) (*Server, error) {
 	return s, nil
 }
 
+// check reports what is missing, and returns PublicURL, or nil where that is no URL.
 func (o Options) check() (*url.URL, error) {
 	var errs []error
 	for name, missing := range map[string]bool{
@@ -132,14 +140,7 @@ func (o Options) check() (*url.URL, error) {
 	u, err := url.Parse(o.PublicURL)
 	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.RawQuery != "" || u.Fragment != "" {
 		errs = append(errs, errors.New("server: Options.PublicURL is needed: where the server is reached, such as https://login.example.com"))
-	}
-	for from, to := range o.CheckHeaders {
-		if !knownCheckHeader(from) {
-			errs = append(errs, fmt.Errorf("server: Options.CheckHeaders: %q is no header that /v1/check answers", from))
-		}
-		if !headerName(to) {
-			errs = append(errs, fmt.Errorf("server: Options.CheckHeaders: %q is no name of a header", to))
-		}
+		u = nil
 	}
 	return u, errors.Join(errs...)
 }

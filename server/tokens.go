@@ -33,7 +33,7 @@ type introspectionOut struct {
 	Session   string   `json:"sid,omitempty"`
 	ExpiresAt int64    `json:"exp,omitempty"`
 	IssuedAt  int64    `json:"iat,omitempty"`
-	AsOf      uint64   `json:"ep,omitempty" doc:"The number of the log up to which this answer is true."`
+	AsOf      uint64   `json:"ep,omitempty" doc:"The number of the log up to which this answer is true; left out for a service key."`
 	Scope     string   `json:"scope,omitempty" doc:"Permissions, separated by spaces."`
 	TokenType string   `json:"token_type,omitempty"`
 	Roles     []string `json:"roles,omitempty"`
@@ -48,11 +48,6 @@ func (s *Server) introspect(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	// The number is read before the token is judged, so that it is never ahead of what the judgement saw.
-	mark, err := s.auth.Subject(r.Context(), who(r).User)
-	if err != nil {
-		return err
-	}
 	in := s.auth.Inspect(r.Context(), text)
 	if in.Err != nil && !errors.Is(in.Err, handstamp.ErrUnauthenticated) {
 		return in.Err
@@ -62,15 +57,15 @@ func (s *Server) introspect(w http.ResponseWriter, r *http.Request) error {
 	}
 	p := in.Principal
 	out := introspectionOut{
-		Active: true, Subject: string(p.User), Session: string(p.Session), Roles: p.Roles(), AsOf: mark.Head,
-		Scope: strings.Join(p.Permissions(), " "), TokenType: "Bearer", ClientID: s.opt.PublicURL,
+		Active: true, Subject: string(p.User), Session: string(p.Session), Roles: p.Roles(), AsOf: p.AsOf(),
+		Scope: strings.Join(p.Permissions(), " "), TokenType: "Bearer", ClientID: s.auth.Audience(),
 	}
 	if !p.ExpiresAt.IsZero() {
 		out.ExpiresAt = p.ExpiresAt.Unix()
 	}
 	switch {
 	case p.Form == handstamp.Value:
-		out.IssuedAt, out.AsOf, out.ClientID = in.Claims.IssuedAt.Unix(), in.Claims.AsOf, in.Claims.ClientID
+		out.IssuedAt = in.Claims.IssuedAt.Unix()
 	case p.Form == handstamp.Key:
 		out.IssuedAt = in.ServiceKey.CreatedAt.Unix()
 	default:

@@ -5,9 +5,11 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/handstamp/handstamp"
 	"github.com/handstamp/handstamp/server"
 )
 
@@ -259,5 +261,41 @@ func TestServiceKeys(t *testing.T) {
 		{"name": strings.Repeat("x", 201), "permissions": []string{}},
 	} {
 		admin.post("/v1/admin/service-keys", bad).refused(422, "invalid_input")
+	}
+}
+
+// TestIntrospectAudience: client_id is whom tokens are made for, also where that is not this server's address, and ep is
+// how far the answer has read.
+func TestIntrospectAudience(t *testing.T) {
+	w := newWorld(t, settings{auth: func(o *handstamp.Options) { o.Token.Audience = "https://api.example" }})
+	caller := w.program(w.key("handstamp.introspect"))
+	for _, mode := range []string{"session", "token", "hybrid"} {
+		c := w.signUp(mode+"@example.com", mode, "bearer")
+		before := caller.post("/v1/introspect", m{"token": c.token("access_token")}).want(200).body
+		if before["client_id"] != "https://api.example" {
+			t.Errorf("client_id in mode %s = %v", mode, before["client_id"])
+		}
+		w.signUp("other-"+mode+"@example.com", mode, "bearer").post("/v1/logout", nil).want(204) // the log moves on
+		if after := caller.post("/v1/introspect", m{"token": c.token("access_token")}).want(200).body; after["ep"].(float64) <= before["ep"].(float64) {
+			t.Errorf("ep in mode %s = %v after %v, want it to move with the log", mode, after["ep"], before["ep"])
+		}
+	}
+}
+
+// TestRotationIsRecordedFirst: what an administrator asked for is on record, or it is not done.
+func TestRotationIsRecordedFirst(t *testing.T) {
+	var down atomic.Bool
+	w := newWorld(t, settings{store: func(s handstamp.Store) handstamp.Store { return downStore{s, &down} }})
+	program := w.program(w.key("handstamp.admin"))
+	before := program.get("/v1/admin/keys").want(200).raw
+	down.Store(true)
+	program.post("/v1/admin/keys/rotate", nil).refused(503, "unavailable")
+	if after := program.get("/v1/admin/keys").want(200).raw; after != before {
+		t.Errorf("a rotation that is not on record changed the keys:\n%s\n%s", before, after)
+	}
+	down.Store(false)
+	program.post("/v1/admin/keys/rotate", nil).want(201)
+	if after := program.get("/v1/admin/keys").want(200).raw; after == before {
+		t.Error("a rotation changed nothing")
 	}
 }

@@ -36,6 +36,12 @@ func explain(err error) string {
 			return text + ": " + e.hint
 		}
 	}
+	switch primaryCode(err) {
+	case codeReadOnly:
+		return text + ": give this user write access to the database file and its directory"
+	case codeFull:
+		return text + ": make room on the disk"
+	}
 	if input, ok := errors.AsType[*login.InputError](err); ok {
 		return input.Message
 	}
@@ -43,4 +49,21 @@ func explain(err error) string {
 		return strings.TrimPrefix(text, account.ErrInput.Error()+": ")
 	}
 	return text
+}
+
+// Primary result codes of SQLite (https://www.sqlite.org/rescode.html) that an operator can do something about.
+const (
+	codeReadOnly = 8
+	codeFull     = 13
+)
+
+func primaryCode(err error) int {
+	var coded interface {
+		error
+		Code() int
+	}
+	if errors.As(err, &coded) {
+		return coded.Code() & 0xff
+	}
+	return 0
 }

@@ -220,6 +220,11 @@ type grant struct {
 
 // call makes a request. A status of 0 means that no answer came, so that nothing is known.
 func (s *site) call(method, path, token string, body any) (int, grant) {
+	return s.callFrom("", method, path, token, body)
+}
+
+// callFrom is call through a proxy that says where the client is.
+func (s *site) callFrom(from, method, path, token string, body any) (int, grant) {
 	var text io.Reader
 	if body != nil {
 		b, err := json.Marshal(body)
@@ -235,6 +240,9 @@ func (s *site) call(method, path, token string, body any) (int, grant) {
 	}
 	if body != nil {
 		r.Header.Set("Content-Type", "application/json")
+	}
+	if from != "" {
+		r.Header.Set("X-Forwarded-For", from)
 	}
 	if token != "" {
 		r.Header.Set("Authorization", "Bearer "+token)

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -271,5 +273,107 @@ func TestServe_port_in_use(t *testing.T) {
 	}
 	if _, found, _ := s.run(regexp.MustCompile(`hs_b_\S+`).FindString(s.stdout.String()), "inspect"); !strings.Contains(found, "accepted now  yes") {
 		t.Errorf("the running server's link is void:\n%s", found)
+	}
+}
+
+// A signing key that a command revokes takes all its tokens along; the next login gets one that is good.
+func TestCommand_revokes_a_key_of_a_running_server(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "")
+	s.start()
+	g, reference := s.signUp("ada@example.com", "hybrid"), s.signUp("bob@example.com", "session")
+	var keys struct{ Keys []struct{ ID, State string } }
+	if err := json.Unmarshal([]byte(s.must("key", "list", "--json")), &keys); err != nil {
+		t.Fatal(err)
+	}
+	for _, k := range keys.Keys {
+		if k.State == "active" {
+			s.must("key", "revoke", k.ID, "--reason", "leaked", "--wait")
+		}
+	}
+	if got := s.check(g.Access); got != http.StatusUnauthorized {
+		t.Errorf("a token of the revoked key = %d", got)
+	}
+	if got := s.check(reference.Access); got != http.StatusOK {
+		t.Errorf("a session that no key signed = %d", got)
+	}
+	status, next := s.call("POST", "/v1/refresh", "", map[string]any{"refresh_token": g.Refresh})
+	if status != http.StatusOK || s.check(next.Access) != http.StatusOK {
+		t.Errorf("refresh = %d %s, its token = %d", status, next.Code, s.check(next.Access))
+	}
+}
+
+// Sessions in the server's memory are ended from the command line by user, and are gone after a restart.
+func TestServe_sessions_in_memory(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "", "HANDSTAMP_SESSIONS=memory")
+	s.start()
+	a, b := s.signUp("ada@example.com", "session"), s.signUp("bob@example.com", "session")
+	s.must("session", "revoke", "--user", "ada@example.com", "--wait")
+	if got := s.check(a.Access); got != http.StatusUnauthorized {
+		t.Errorf("after the revocation: %d", got)
+	}
+	if got := s.check(b.Access); got != http.StatusOK {
+		t.Errorf("another user's session: %d", got)
+	}
+	if code, _, errs := s.run("", "session", "revoke", b.Session.ID); code == 0 || !strings.Contains(errs, "sessions is memory") {
+		t.Errorf("one session: exit %d, %s", code, errs)
+	}
+	if err := s.stop(); err != nil {
+		t.Error(err)
+	}
+	s.start()
+	if got := s.check(b.Access); got != http.StatusUnauthorized {
+		t.Errorf("after a restart: %d", got)
+	}
+	status, _ := s.call("POST", "/v1/login", "", map[string]any{"email": "bob@example.com", "password": goodPassword})
+	if status != http.StatusOK {
+		t.Errorf("login after a restart: %d", status)
+	}
+}
+
+// Yesterday's database comes back: what was revoked since would live again, so "restored" ends everything.
+func TestF27_restored_backup(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		args []string
+		want int
+	}{{[]string{"restored"}, http.StatusUnauthorized}, {[]string{"restored", "--keep-sessions"}, http.StatusOK}} {
+		s := newSite(t, "")
+		s.start()
+		g := s.signUp("ada@example.com", "session")
+		value := s.signUp("bob@example.com", "token")
+		if err := s.stop(); err != nil {
+			t.Fatal(err)
+		}
+		data, backup := filepath.Join(s.dir, "handstamp-data"), filepath.Join(s.dir, "backup")
+		if err := os.CopyFS(backup, os.DirFS(data)); err != nil {
+			t.Fatal(err)
+		}
+		s.start()
+		s.must("session", "revoke", g.Session.ID)
+		if err := s.stop(); err != nil {
+			t.Fatal(err)
+		}
+		database := filepath.Join(data, "handstamp.db")
+		b, err := os.ReadFile(filepath.Join(backup, "handstamp.db"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		writeFile(t, database, b)
+		_ = os.Remove(database + "-wal")
+		_ = os.Remove(database + "-shm")
+		s.must(c.args...)
+		s.start()
+		if got := s.check(g.Access); got != c.want {
+			t.Errorf("%v: a session that was revoked after the backup = %d, want %d", c.args, got, c.want)
+		}
+		if got := s.check(value.Access); got != c.want {
+			t.Errorf("%v: a value token = %d, want %d", c.args, got, c.want)
+		}
+		if status, _ := s.call("POST", "/v1/login", "", map[string]any{"email": "ada@example.com", "password": goodPassword}); status != http.StatusOK {
+			t.Errorf("%v: login = %d", c.args, status)
+		}
+		s.kill()
 	}
 }

@@ -125,7 +125,7 @@ func (c *sessionRevokeCmd) Run(ctx context.Context, a *app) error {
 		if err := a.confirm(c.Yes, "This logs everybody out."); err != nil {
 			return err
 		}
-		whose = "ended, everybody's"
+		whose = "ended: everybody is logged out"
 		ended, err = one(t.auth.EndAll(ctx, opt))
 	case c.User != "":
 		var u handstamp.UserID

@@ -123,7 +123,7 @@ func (a *app) openTool(ctx context.Context, n need) (t *tool, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if t.engine, err = assemble(cfg, s, auth, nil); err != nil {
+	if t.engine, err = assemble(cfg, s, auth); err != nil {
 		return nil, errors.Join(err, auth.Close())
 	}
 	t.ring = ring

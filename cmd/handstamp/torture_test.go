@@ -25,7 +25,7 @@ func TestTorture_kill(t *testing.T) {
 	}
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d, %d cycles", seed, cycles)
-	s := newSite(t, "", "HANDSTAMP_REFRESH_GRACE=0s")
+	s := newSite(t, "", "HANDSTAMP_REFRESH_GRACE=0s", "HANDSTAMP_TRUSTED_PROXIES=127.0.0.0/8")
 	var clients []*client
 	for n := range 4 {
 		clients = append(clients, &client{site: s, t: t, n: n, rand: rand.New(rand.NewPCG(seed, uint64(n)))})
@@ -141,7 +141,7 @@ func (c *client) mode() string {
 func (c *client) signUp() bool {
 	c.accounts++
 	email, password, mode := fmt.Sprintf("client-%d-%d@example.com", c.n, c.accounts), c.newPassword(), c.mode()
-	status, g := c.site.call("POST", "/v1/signup", "", map[string]any{"email": email, "password": password, "mode": mode, "transport": "bearer"})
+	status, g := c.site.callFrom(c.network(), "POST", "/v1/signup", "", map[string]any{"email": email, "password": password, "mode": mode, "transport": "bearer"})
 	if status == 0 {
 		c.maybe = email
 		return false
@@ -151,6 +151,11 @@ func (c *client) signUp() bool {
 	c.email, c.password, c.over = email, password, nil
 	c.alive = []*held{{grant: g, mode: mode}}
 	return true
+}
+
+// network is another one for every account: one network may not make more than so many.
+func (c *client) network() string {
+	return fmt.Sprintf("10.%d.%d.%d", c.n, c.accounts/256%256, c.accounts%256)
 }
 
 func (c *client) newPassword() string {
@@ -297,7 +302,7 @@ func (c *client) settleSignUp() {
 	}
 	email := c.maybe
 	c.maybe = ""
-	status, g := c.site.call("POST", "/v1/signup", "", map[string]any{"email": email, "password": goodPassword, "transport": "bearer"})
+	status, g := c.site.callFrom(c.network(), "POST", "/v1/signup", "", map[string]any{"email": email, "password": goodPassword, "transport": "bearer"})
 	switch {
 	case status == http.StatusCreated: // it was free
 	case status == http.StatusConflict:

@@ -89,8 +89,6 @@ func (a *app) greet(ctx context.Context, cfg *config.Config, e *engine, l listen
 		lines = append(lines, "", "There is no administrator yet. This link makes one; it works once, for 30 minutes:",
 			"  "+base+"/setup#"+link.Reveal(), "")
 	}
-	if _, err := fmt.Fprintln(a.stdout, strings.Join(lines, "\n")); err != nil {
-		return fmt.Errorf("write to standard output: %w", err)
-	}
+	_, _ = fmt.Fprintln(a.stdout, strings.Join(lines, "\n")) // a server whose terminal is gone serves all the same
 	return nil
 }

@@ -187,7 +187,7 @@ type engine struct {
 }
 
 // assemble puts the login methods on an Auth. This is the list of methods.
-func assemble(cfg *config.Config, s stores, auth *handstamp.Auth, secrets [][]byte) (*engine, error) {
+func assemble(cfg *config.Config, s stores, auth *handstamp.Auth) (*engine, error) {
 	e := &engine{stores: s, auth: auth, accounts: account.New(auth, s.accounts)}
 	var err error
 	if e.flow, err = login.New(auth, s.logins, login.Options{MaxFailures: cfg.Login.MaxFailures}); err != nil {
@@ -236,7 +236,7 @@ func openEngine(ctx context.Context, cfg *config.Config, log *slog.Logger, now f
 	if err != nil {
 		return nil, err
 	}
-	if e, err = assemble(cfg, s, auth, secrets); err != nil {
+	if e, err = assemble(cfg, s, auth); err != nil {
 		return nil, errors.Join(err, auth.Close())
 	}
 	e.ring, e.secrets = ring, secrets
