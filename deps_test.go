@@ -38,10 +38,11 @@ var arrows = map[string][]string{
 	"store/sqlite":    backend(),
 	"store/storetest": backend(),
 
-	"internal/config": {},
+	"internal/config":     {},
+	"internal/strictjson": {},
 
-	"server":       slices.Concat(leaves, []string{".", "account", "login", "keyring", "server/webui"}),
-	"server/webui": {},
+	"forwardauth": {".", "permission"},
+	"server":      slices.Concat(leaves, []string{".", "account", "login", "keyring", "forwardauth", "internal/strictjson"}),
 
 	"cmd/handstamp":  {"..."},
 	"examples/notes": {"..."},

@@ -87,13 +87,13 @@ func (a *Accounts) Create(ctx context.Context, n NewUser, by handstamp.Client) (
 	return user, nil
 }
 
-// SetEmail gives a user another address, which is unverified. Everything that ends with a credential ends with an
-// address: it is how the user is found.
+// SetEmail gives a user another address, which is unverified. Sessions go on; what copies say of the address is stale.
+// handstamp.ErrTaken if the address is in use.
 func (a *Accounts) SetEmail(ctx context.Context, u handstamp.UserID, email Address, opt handstamp.EndOptions) (handstamp.Ended, error) {
 	return a.change(ctx, u, opt, audit.UserChanged, func(tx Tx, user User, sub *handstamp.Subject) ([]revoke.Event, error) {
 		user.Email, user.EmailVerified = email, false
 		sub.Email, sub.EmailVerified = string(email), false
-		return a.ended(u, "address changed"), tx.PutUser(ctx, user)
+		return []revoke.Event{a.auth.Event(revoke.KindUser, string(u), revoke.Change, "address")}, tx.PutUser(ctx, user)
 	})
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/handstamp/handstamp"
+	"github.com/handstamp/handstamp/login"
 )
 
 var pairs = []struct{ mode, transport string }{
@@ -152,6 +153,30 @@ func TestModesAndDefaults(t *testing.T) {
 		w.stranger().post(path, m{"email": "ada@example.com", "password": typed, "transport": "pigeon"}).refused(422, "invalid_input")
 	}
 	w.stranger().post("/v1/signup", m{"email": "new@example.com", "password": typed, "mode": "hybrid"}).refused(422, "invalid_input")
+}
+
+// TestModeBeforePassword: a mode that is not offered is refused before anybody looks at the password, so it neither tells
+// whether that was right nor counts as an attempt.
+func TestModeBeforePassword(t *testing.T) {
+	w := newWorld(t, settings{auth: offerOnlySessions, login: func(o *login.Options) { o.MaxFailures = 3 }})
+	w.signUp("ada@example.com", "session", "bearer")
+	answers := map[string]bool{}
+	for range 5 {
+		for _, password := range []string{typed, "not the password"} {
+			for _, mode := range []string{"hybrid", "token", "nonsense", ""} {
+				a := w.stranger().post("/v1/login", m{"email": "ada@example.com", "password": password, "mode": mode}).refused(422, "invalid_input")
+				if fields := a.fields(); len(fields) != 1 || fields[0] != "mode" {
+					t.Errorf("mode %q = %s, want the field mode named", mode, a.raw)
+				}
+				answers[a.raw] = true
+			}
+		}
+	}
+	if len(answers) != 1 {
+		t.Errorf("%d different answers, want one whatever the password: %v", len(answers), answers)
+	}
+	w.stranger().post("/v1/login", m{"email": "ada@example.com", "password": "not the password"}).refused(401, "invalid_credentials")
+	w.stranger().post("/v1/login", m{"email": "ada@example.com", "password": typed}).want(200)
 }
 
 // TestPrefix: everything lives below the path of the public URL, and nothing beside it.

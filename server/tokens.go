@@ -33,7 +33,7 @@ type introspectionOut struct {
 	Session   string   `json:"sid,omitempty"`
 	ExpiresAt int64    `json:"exp,omitempty"`
 	IssuedAt  int64    `json:"iat,omitempty"`
-	AsOf      uint64   `json:"ep,omitempty" doc:"The number of the log up to which this answer is true; left out for a service key."`
+	AsOf      *uint64  `json:"ep,omitempty" doc:"The number of the log up to which this answer is true; left out for a service key."`
 	Scope     string   `json:"scope,omitempty" doc:"Permissions, separated by spaces."`
 	TokenType string   `json:"token_type,omitempty"`
 	Roles     []string `json:"roles,omitempty"`
@@ -57,11 +57,14 @@ func (s *Server) introspect(w http.ResponseWriter, r *http.Request) error {
 	}
 	p := in.Principal
 	out := introspectionOut{
-		Active: true, Subject: string(p.User), Session: string(p.Session), Roles: p.Roles(), AsOf: p.AsOf(),
+		Active: true, Subject: string(p.User), Session: string(p.Session), Roles: p.Roles(),
 		Scope: strings.Join(p.Permissions(), " "), TokenType: "Bearer", ClientID: s.auth.Audience(),
 	}
 	if !p.ExpiresAt.IsZero() {
 		out.ExpiresAt = p.ExpiresAt.Unix()
+	}
+	if asOf := p.AsOf(); p.Form != handstamp.Key {
+		out.AsOf = &asOf
 	}
 	switch {
 	case p.Form == handstamp.Value:

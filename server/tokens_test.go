@@ -253,6 +253,10 @@ func TestServiceKeys(t *testing.T) {
 	w.program(made["key"].(string)).get("/v1/session").refused(401, "expired")
 	admin.del("/v1/admin/service-keys/" + forever["id"].(string)).want(204)
 	w.program(forever["key"].(string)).get("/v1/session").refused(401, "revoked")
+	admin.del("/v1/admin/service-keys/" + forever["id"].(string)).want(204) // the same again
+	if a := admin.del("/v1/admin/service-keys/" + forever["id"].(string) + "?wait=fleet").want(200); a.body["applied"] != "fleet" {
+		t.Errorf("ending a key again and waiting = %s", a.raw)
+	}
 	admin.del("/v1/admin/service-keys/key_01h2xcejqtf2nbrexx3vqjhp41").refused(404, "not_found")
 	for _, bad := range []m{
 		{"permissions": []string{}}, {"name": "", "permissions": []string{}}, {"name": "x"}, {"name": "a\nb", "permissions": []string{}},

@@ -225,6 +225,9 @@ func (m *Method) Change(ctx context.Context, c login.Change) (handstamp.Grant, h
 	return g, ended, translate(err, "new_password")
 }
 
+// maxChangeTries bounds how often a change starts over because the session was refreshed meanwhile.
+const maxChangeTries = 20
+
 func (m *Method) change(ctx context.Context, c login.Change) (handstamp.Grant, handstamp.Ended, error) {
 	none := func(err error) (handstamp.Grant, handstamp.Ended, error) {
 		return handstamp.Grant{}, handstamp.Ended{}, err
@@ -250,20 +253,26 @@ func (m *Method) change(ctx context.Context, c login.Change) (handstamp.Grant, h
 		return none(err)
 	}
 	auth := m.flow.Auth()
-	renewing, err := auth.PrepareRenew(ctx, c.Session, proved.Proof)
-	if err != nil {
-		return none(err)
+	var renewing *handstamp.Renewing
+	var done handstamp.Appended
+	for range maxChangeTries {
+		if renewing, err = auth.PrepareRenew(ctx, c.Session, proved.Proof); err != nil {
+			return none(err)
+		}
+		renewing.EndOthers = "password"
+		done, err = handstamp.Do(ctx, auth, m.flow.Store().LoginWork(), func(tx login.Tx) (handstamp.Appended, error) {
+			if err := proved.Settle(ctx, tx); err != nil {
+				return handstamp.Appended{}, err
+			}
+			if err := m.put(ctx, tx, c.User, hash, c.Client); err != nil {
+				return handstamp.Appended{}, err
+			}
+			return renewing.In(ctx, tx)
+		})
+		if !errors.Is(err, handstamp.ErrConflict) {
+			break // a conflict is a refresh of this session that was faster: its record is another one now
+		}
 	}
-	renewing.EndOthers = "password"
-	done, err := handstamp.Do(ctx, auth, m.flow.Store().LoginWork(), func(tx login.Tx) (handstamp.Appended, error) {
-		if err := proved.Settle(ctx, tx); err != nil {
-			return handstamp.Appended{}, err
-		}
-		if err := m.put(ctx, tx, c.User, hash, c.Client); err != nil {
-			return handstamp.Appended{}, err
-		}
-		return renewing.In(ctx, tx)
-	})
 	if err != nil {
 		return none(err)
 	}
