@@ -1,27 +1,20 @@
 package server
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"mime"
 	"net/http"
 	"net/url"
-	"reflect"
 	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
-
 	"github.com/handstamp/handstamp"
+	"github.com/handstamp/handstamp/internal/strictjson"
 )
-
-// maxDepth bounds how deep a body may nest. Ours nest two levels.
-const maxDepth = 16
 
 // decode reads a body that must be there into a struct of pointers and slices: what was not sent stays nil.
 func decode(r *http.Request, into any) error {
@@ -82,65 +75,13 @@ func mediaType(r *http.Request) string {
 	return t
 }
 
-// parse reads one JSON object strictly (RFC 8259, and RFC 7493 where that leaves a choice): nothing after it, no name
-// twice, valid UTF-8, names exactly as they are, no null, nothing unknown, not too deep. Two readers that disagree about
-// such a body are how one is told something else than the other.
+// parse reads one JSON object strictly.
 func parse(body []byte, into any) error {
-	if err := scan(body); err != nil {
-		return err
+	err := strictjson.Parse(body, into)
+	if e, ok := errors.AsType[*strictjson.Error](err); ok {
+		return malformed(e.Detail)
 	}
-	err := json.Unmarshal(body, into, json.RejectUnknownMembers(true))
-	if err == nil {
-		return nil
-	}
-	known := members(into)
-	if e, ok := errors.AsType[*json.SemanticError](err); ok && !errors.Is(err, json.ErrUnknownName) {
-		// The name is one of ours: what a client wrote is never repeated.
-		name, _, _ := strings.Cut(strings.TrimPrefix(string(e.JSONPointer), "/"), "/")
-		for _, k := range known {
-			if k == name {
-				return malformed(fmt.Sprintf("The member %q has the wrong type.", k))
-			}
-		}
-	}
-	if len(known) == 0 {
-		return malformed("The body has a member, and this call takes none.")
-	}
-	return malformed("The body has a member that is not known here. Known are: " + strings.Join(known, ", ") + ".")
-}
-
-func scan(body []byte) error {
-	d := jsontext.NewDecoder(bytes.NewReader(body))
-	for first := true; ; first = false {
-		t, err := d.ReadToken()
-		switch {
-		case err != nil:
-			return malformed("The body is not valid JSON: it must be one object in UTF-8, with every name once.")
-		case first && t.Kind() != '{':
-			return malformed("The body must be one JSON object.")
-		case d.StackDepth() > maxDepth:
-			return malformed("The body nests too deep.")
-		case t.Kind() == 'n':
-			return malformed("null is no value here: leave the member out.")
-		case d.StackDepth() > 0:
-			continue
-		}
-		if _, err := d.ReadToken(); err != io.EOF {
-			return malformed("There is something after the JSON object.")
-		}
-		return nil
-	}
-}
-
-// members are the names that a struct takes.
-func members(into any) []string {
-	t := reflect.TypeOf(into).Elem()
-	var names []string
-	for i := range t.NumField() {
-		name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
-		names = append(names, name)
-	}
-	return names
+	return err
 }
 
 // decodeToken reads a body as RFC 7009 and RFC 7662 have it, or as JSON. It returns the token; parameters that are not

@@ -20,7 +20,7 @@ var jsonCalls = []string{
 func TestR2_JSONTestSuite(t *testing.T) {
 	w := newWorld(t, settings{})
 	admin := w.admin()
-	files, err := filepath.Glob("testdata/json-parsing/test_parsing/*.json")
+	files, err := filepath.Glob("../internal/strictjson/testdata/json-parsing/test_parsing/*.json")
 	if err != nil || len(files) != 318 {
 		t.Fatalf("%d files, %v; want 318", len(files), err)
 	}

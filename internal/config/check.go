@@ -136,6 +136,8 @@ func (l *loader) storeRules() {
 const (
 	weakArgon    = 7168 * 5
 	weakArgonKiB = 7168
+	// maxArgon is the most that a stored hash may cost to check: memory in KiB times passes.
+	maxArgon = 1 << 20
 )
 
 func (l *loader) passwordRules() {
@@ -146,6 +148,10 @@ func (l *loader) passwordRules() {
 	if p.MemoryKiB < 8*uint32(p.Parallelism) {
 		// RFC 9106 section 3.1.
 		l.rule("password.memory_kib", "is less than 8 KiB for each of password.parallelism lanes: raise it or lower password.parallelism")
+		return
+	}
+	if uint64(p.MemoryKiB)*uint64(p.Iterations) > maxArgon {
+		l.rule("password.memory_kib", "times password.iterations is more than 1048576, which takes seconds for each login: lower one of them")
 		return
 	}
 	if p.MemoryKiB < weakArgonKiB || uint64(p.MemoryKiB)*uint64(p.Iterations) < weakArgon {

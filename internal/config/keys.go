@@ -182,13 +182,13 @@ func lifeSpecs() []spec {
 func accountSpecs() []spec {
 	return []spec{
 		{name: "password.min_length", initial: "8", help: "shortest password in characters",
-			kind: number(func(c *Config) *int { return &c.Password.MinLength }, 8, 256)},
+			kind: number(func(c *Config) *int { return &c.Password.MinLength }, 8, 64)},
 		{name: "password.memory_kib", initial: "19456", help: "argon2id memory in KiB",
-			kind: number(func(c *Config) *uint32 { return &c.Password.MemoryKiB }, 8, 4<<20)},
+			kind: number(func(c *Config) *uint32 { return &c.Password.MemoryKiB }, 8, 256<<10)},
 		{name: "password.iterations", initial: "2", help: "argon2id passes",
-			kind: number(func(c *Config) *uint32 { return &c.Password.Iterations }, 1, 1000)},
+			kind: number(func(c *Config) *uint32 { return &c.Password.Iterations }, 1, 64)},
 		{name: "password.parallelism", initial: "1", help: "argon2id lanes",
-			kind: number(func(c *Config) *uint8 { return &c.Password.Parallelism }, 1, 64)},
+			kind: number(func(c *Config) *uint8 { return &c.Password.Parallelism }, 1, 16)},
 		{name: "password.max_concurrent", derived: "cores - 1, at least 1", help: "password hashes computed at the same time",
 			kind: number(func(c *Config) *int { return &c.Password.MaxConcurrent }, 1, 1024)},
 		{name: "signup", initial: "open", help: "who may make an account", kind: signup()},

@@ -62,10 +62,10 @@ func ruleTests() []ruleTest {
 		{key: "key.rotate_every", accepted: []string{"1s"}, refused: []string{"0s"}},
 		{key: "audit.retention", accepted: []string{"1s"}, refused: []string{"0"}},
 		{key: "admin.max_auth_age", accepted: []string{"1s"}, refused: []string{"0"}},
-		{key: "password.min_length", accepted: []string{"8", "256"}, refused: []string{"7", "257"}},
-		{key: "password.memory_kib", accepted: []string{"8", "4194304"}, refused: []string{"7", "4194305", "4294967296"}},
-		{key: "password.iterations", accepted: []string{"1", "1000"}, refused: []string{"0", "1001"}},
-		{key: "password.parallelism", accepted: []string{"64"}, refused: []string{"0", "65", "257"}},
+		{key: "password.min_length", accepted: []string{"8", "64"}, refused: []string{"7", "65"}},
+		{key: "password.memory_kib", accepted: []string{"8", "262144"}, refused: []string{"7", "262145", "4294967296"}},
+		{key: "password.iterations", accepted: []string{"1", "53"}, refused: []string{"0", "54", "65"}},
+		{key: "password.parallelism", accepted: []string{"16"}, refused: []string{"0", "17", "257"}},
 		{key: "password.parallelism", with: []string{"HANDSTAMP_PASSWORD_MEMORY_KIB=15"}, accepted: []string{"1"}, refused: []string{"2"}},
 		{key: "password.max_concurrent", accepted: []string{"1", "1024"}, refused: []string{"0"}},
 		{key: "signup", accepted: []string{"open", "closed"}, refused: []string{"confirm", "invite"}},
@@ -169,7 +169,7 @@ func TestLoad_warnings(t *testing.T) {
 		{"every proxy", "trusted_proxies = [\"::/0\"]\n", "trusted_proxies: trusts every address"},
 		{"pooler of nothing", "database_pooler = \"transaction\"\n", "database_pooler: has no effect"},
 		{"cheap hashes", "password.memory_kib = 7168\n", "password.memory_kib: makes password hashes that are cheap"},
-		{"little memory", "password.memory_kib = 1024\npassword.iterations = 1000\n", "password.memory_kib: makes password hashes that are cheap"},
+		{"little memory", "password.memory_kib = 1024\npassword.iterations = 64\n", "password.memory_kib: makes password hashes that are cheap"},
 	}
 	for _, tt := range tests {
 		_, warnings, err := Load(fromFile(tt.file))

@@ -122,7 +122,7 @@ func newPool(connector driver.Connector, want []pragma, size int) *pool {
 func (p *pool) dial(ctx context.Context) (*link, error) {
 	conn, err := p.db.Conn(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("connect: %w", err)
+		return nil, fmt.Errorf("connect: %w", readOnly(err))
 	}
 	l := &link{conn: conn, prepared: make(map[string]*sql.Stmt)}
 	for _, w := range p.want {
