@@ -186,7 +186,7 @@ func (a *Auth) settle(ctx context.Context) error {
 }
 
 func otherLease(there, here time.Duration) error {
-	return fmt.Errorf("handstamp: the lease on this database is %v, and %v here: it is one value for all processes; use that one, or stop them all and change the database's", there, here)
+	return fmt.Errorf("%w: the database's is %v, and %v here, but it is one value for all processes", ErrLease, there, here)
 }
 
 // checkDurability refuses to offer value tokens on a store that may forget a revocation, unless somebody said so.

@@ -22,6 +22,8 @@ var (
 	ErrProofOutdated = errors.New("handstamp: the proof is out of date; check the credential again")
 	// ErrMode: the login asks for a mode that is unknown or switched off here.
 	ErrMode = errors.New("handstamp: this mode is not offered")
+	// ErrLease: the processes on this database have agreed on another lease.
+	ErrLease = errors.New("handstamp: another lease")
 	// ErrTooLarge: the value token would not fit its cookie or header; the wrapped text names the claim.
 	ErrTooLarge = errors.New("handstamp: the value token is too large")
 )

@@ -45,7 +45,9 @@ func TestAdminUsers(t *testing.T) {
 	if changed["email"] != "hopper@example.com" || changed["email_verified"] != false || changed["applied"] != "node" {
 		t.Errorf("PATCH email = %v", changed)
 	}
-	c.get("/v1/session").refused(401, "revoked")
+	if got := c.get("/v1/session").want(200).body["user"].(m)["email"]; got != "hopper@example.com" { // an address that changes ends nothing
+		t.Errorf("the address after a change = %v", got)
+	}
 	admin.do("PATCH", "/v1/admin/users/"+id, m{"email": "admin@example.com", "disabled": true}).refused(409, "email_taken")
 	if got := admin.get("/v1/admin/users/" + id).want(200).body["disabled"]; got != false {
 		t.Error("a refused change is half done")

@@ -68,7 +68,7 @@ func (c cursors) open(cursor string, of ...string) (after string, ok bool) {
 func cursorMAC(key []byte, after string, of []string) []byte {
 	mac := hmac.New(sha256.New, key)
 	for _, part := range append([]string{after}, of...) {
-		fmt.Fprintf(mac, "%d:%s", len(part), part) // lengths, so that two lists of parts never run together alike
+		mac.Write(fmt.Appendf(nil, "%d:%s", len(part), part)) // lengths, so that two lists of parts never run together alike
 	}
 	return mac.Sum(nil)[:cursorMACBytes]
 }

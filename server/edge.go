@@ -2,6 +2,7 @@ package server
 
 import (
 	"crypto/rand"
+	"errors"
 	"net/http"
 	"path"
 	"runtime/debug"
@@ -159,7 +160,7 @@ func (e *endpoint) answer(w http.ResponseWriter, r *http.Request) error {
 // finish counts the request, and turns a panic into an answer that says nothing about it.
 func (s *Server) finish(w *recorder, r *http.Request, began time.Time) {
 	v := recover()
-	if v != nil && v != http.ErrAbortHandler {
+	if cause, _ := v.(error); v != nil && !errors.Is(cause, http.ErrAbortHandler) {
 		s.opt.Logger.ErrorContext(r.Context(), "a handler panicked", "request_id", r.Header.Get("Request-Id"),
 			"route", r.Pattern, "panic", v, "stack", string(debug.Stack()))
 		if w.status == 0 {

@@ -41,23 +41,23 @@ const (
 func (s *Server) routes() []route {
 	admin, change, start := may(permAdmin), s.mayChange(permAdmin), s.mayChange(permStart)
 	return slices.Concat([]route{
-		{post, "/v1/signup", anyone, s.signUp, says("Make an account and log in").takes(credentialsIn{}).gives(201, grantOut{})},
-		{post, "/v1/login", anyone, s.logIn, says("Log in").takes(credentialsIn{}).gives(200, grantOut{})},
-		{post, "/v1/setup", anyone, s.setUp, says("Make the first administrator with the one-time link").takes(setUpIn{}).gives(201, grantOut{})},
-		{post, "/v1/refresh", anyone, s.refresh, says("Get the next access token").mayTake(refreshIn{}).with("Idempotency-Key").gives(200, grantOut{})},
-		{post, "/v1/logout", anyone, s.logOut, says("End the session of any credential of it").mayTake(logOutIn{}).waits().gives(204, nil)},
-		{post, "/v1/password", users, s.changePassword, says("Change the password").takes(passwordIn{}).waits().gives(200, grantOut{})},
-		{del, "/v1/account", usersWhoJustLoggedIn, s.deleteAccount, says("Delete the own account").waits().gives(204, nil)},
+		{post, "/v1/signup", anyone(), s.signUp, says("Make an account and log in").takes(credentialsIn{}).gives(201, grantOut{})},
+		{post, "/v1/login", anyone(), s.logIn, says("Log in").takes(credentialsIn{}).gives(200, grantOut{})},
+		{post, "/v1/setup", anyone(), s.setUp, says("Make the first administrator with the one-time link").takes(setUpIn{}).gives(201, grantOut{})},
+		{post, "/v1/refresh", anyone(), s.refresh, says("Get the next access token").mayTake(refreshIn{}).with("Idempotency-Key").gives(200, grantOut{})},
+		{post, "/v1/logout", anyone(), s.logOut, says("End the session of any credential of it").mayTake(logOutIn{}).waits().gives(204, nil)},
+		{post, "/v1/password", users(), s.changePassword, says("Change the password").takes(passwordIn{}).waits().gives(200, grantOut{})},
+		{del, "/v1/account", usersWhoJustLoggedIn(), s.deleteAccount, says("Delete the own account").waits().gives(204, nil)},
 
-		{get, "/v1/session", somebody, s.session, says("Who the credential speaks for").gives(200, meOut{})},
-		{get, "/v1/sessions", users, s.sessions, says("The own sessions").pages().gives(200, sessionsOut{})},
-		{del, "/v1/sessions", users, s.endSessions, says("End all own sessions").with("keep").waits().gives(200, revokedOut{})},
-		{del, "/v1/sessions/{id}", users, s.endSession, says("End one own session").waits().gives(204, nil)},
+		{get, "/v1/session", guard{}, s.session, says("Who the credential speaks for").gives(200, meOut{})},
+		{get, "/v1/sessions", users(), s.sessions, says("The own sessions").pages().gives(200, sessionsOut{})},
+		{del, "/v1/sessions", users(), s.endSessions, says("End all own sessions").with("keep").waits().gives(200, revokedOut{})},
+		{del, "/v1/sessions/{id}", users(), s.endSession, says("End one own session").waits().gives(204, nil)},
 
-		{anyMethod, checkPath, anyone, s.check, says("Check a request, for reverse proxies").with("permission", "max_age", "fresh", "login").gives(200, nil)},
+		{anyMethod, checkPath, anyone(), s.check, says("Check a request, for reverse proxies").with("permission", "max_age", "fresh", "login").gives(200, nil)},
 		{post, "/v1/introspect", may(permIntrospect), s.introspect, says("What a token says (RFC 7662)").takes(tokenIn{}).orForm().gives(200, introspectionOut{})},
-		{post, "/v1/revoke", anyone, s.revoke, says("End the session of a token (RFC 7009)").takes(tokenIn{}).orForm().waits().gives(200, appliedOut{})},
-		{get, "/.well-known/jwks.json", anyone, s.keySet, says("The public keys (RFC 7517)").gives(200, keySetOut{})},
+		{post, "/v1/revoke", anyone(), s.revoke, says("End the session of a token (RFC 7009)").takes(tokenIn{}).orForm().waits().gives(200, appliedOut{})},
+		{get, "/.well-known/jwks.json", anyone(), s.keySet, says("The public keys (RFC 7517)").gives(200, keySetOut{})},
 
 		{get, "/v1/admin/users", admin, s.listUsers, says("List users").with("query").pages().gives(200, usersOut{})},
 		{post, "/v1/admin/users", change, s.createUser, says("Make a user").takes(newUserIn{}).gives(201, userOut{})},
@@ -80,20 +80,20 @@ func (s *Server) routes() []route {
 		{del, "/v1/admin/service-keys/{id}", change, s.endServiceKey, says("End a service key").waits().gives(204, nil)},
 		{get, "/v1/admin/audit", admin, s.listAudit, says("Who did what, when, from where").with("user", "kind").pages().gives(200, auditOut{})},
 
-		{get, "/healthz", anyone, s.healthz, says("The process runs and has read the log").gives(200, statusOut{})},
-		{get, "/openapi.json", anyone, s.openAPI, says("This document").gives(200, nil)},
+		{get, "/healthz", anyone(), s.healthz, says("The process runs and has read the log").gives(200, statusOut{})},
+		{get, "/openapi.json", anyone(), s.openAPI, says("This document").gives(200, nil)},
 	}, s.pageRoutes())
 }
 
 // pageRoutes are for browsers; they are no part of the document.
 func (s *Server) pageRoutes() []route {
 	return []route{
-		{get, "/{$}", anyone, s.homePage, about{}},
-		{get, "/login", anyone, s.loginPage, about{}},
-		{post, "/login", anyone, s.loginForm, about{}},
-		{post, "/logout", anyone, s.logOutForm, about{}},
-		{get, "/setup", anyone, s.setUpPage, about{}},
-		{get, "/static/{file}", anyone, s.staticFile, about{}},
+		{get, "/{$}", anyone(), s.homePage, about{}},
+		{get, "/login", anyone(), s.loginPage, about{}},
+		{post, "/login", anyone(), s.loginForm, about{}},
+		{post, "/logout", anyone(), s.logOutForm, about{}},
+		{get, "/setup", anyone(), s.setUpPage, about{}},
+		{get, "/static/{file}", anyone(), s.staticFile, about{}},
 	}
 }
 
@@ -105,14 +105,16 @@ type guard struct {
 	needs string // the permission among the rules, for the document
 }
 
-// The guards without a permission.
-var (
-	anyone   = guard{open: true}
-	somebody = guard{}
-	users    = guard{users: true}
-	// usersWhoJustLoggedIn is for what cannot be undone.
-	usersWhoJustLoggedIn = guard{users: true, rules: []handstamp.Rule{handstamp.MaxAuthAge(10 * time.Minute)}}
-)
+// anyone is asked nothing.
+func anyone() guard { return guard{open: true} }
+
+// users have a session.
+func users() guard { return guard{users: true} }
+
+// usersWhoJustLoggedIn is for what cannot be undone.
+func usersWhoJustLoggedIn() guard {
+	return guard{users: true, rules: []handstamp.Rule{handstamp.MaxAuthAge(10 * time.Minute)}}
+}
 
 func may(permission string) guard {
 	return guard{rules: []handstamp.Rule{handstamp.Permission(permission)}, needs: permission}

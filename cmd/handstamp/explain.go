@@ -29,6 +29,7 @@ func explain(err error) string {
 		{syscall.EADDRNOTAVAIL, "choose an address of this machine"},
 		{syscall.ENOSPC, "make room on the disk"},
 		{fs.ErrPermission, "give this user access, or choose another place"},
+		{handstamp.ErrLease, "set revocation.lease to the database's, or stop every server and run handstamp migrate --set-lease"},
 		{handstamp.ErrTaken, "another user has this address: see handstamp user list"},
 		{context.Canceled, "it was interrupted"},
 	} {

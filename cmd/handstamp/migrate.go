@@ -5,13 +5,15 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/handstamp/handstamp"
 	"github.com/handstamp/handstamp/internal/config"
 	"github.com/handstamp/handstamp/store/sqlite"
 )
 
 // migrateCmd is "handstamp migrate".
 type migrateCmd struct {
-	Check bool `help:"Change nothing; fail if something is to be done."`
+	Check    bool `help:"Change nothing; fail if something is to be done."`
+	SetLease bool `help:"Make revocation.lease the lease of this database. Every server must be stopped."`
 }
 
 // Run brings the database to this version.
@@ -29,14 +31,29 @@ func (c *migrateCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	switch {
-	case missing == 0:
+	case missing == 0 && !c.SetLease:
 		return a.say("%s is up to date", path)
-	case c.Check:
+	case missing > 0 && c.Check:
 		return fmt.Errorf("%s needs %s: run handstamp migrate", path, count(missing, false, "migration", "migrations"))
 	}
 	s, err := openSQLite(ctx, cfg, a.logger(cfg), opening{create: true, migrate: true})
 	if err != nil {
 		return err
 	}
-	return errors.Join(a.say("%s: done, %s", path, count(missing, false, "migration", "migrations")), s.Close())
+	if c.SetLease && !c.Check {
+		err = setLease(ctx, a, s, cfg)
+	}
+	return errors.Join(err, a.say("%s: done, %s", path, count(missing, false, "migration", "migrations")), s.Close())
+}
+
+// setLease changes what all processes on a database have agreed on.
+func setLease(ctx context.Context, a *app, s *sqlite.Store, cfg *config.Config) error {
+	err := s.SetLease(ctx, cfg.Revocation.Lease)
+	if errors.Is(err, handstamp.ErrConflict) {
+		return errors.New("a server uses this database: stop it, then set the lease; nothing was changed")
+	}
+	if err != nil {
+		return err
+	}
+	return a.say("the lease is %v", cfg.Revocation.Lease)
 }

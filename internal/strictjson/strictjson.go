@@ -69,7 +69,7 @@ func scan(text []byte) error {
 		case d.StackDepth() > 0:
 			continue
 		}
-		if _, err := d.ReadToken(); err != io.EOF {
+		if _, err := d.ReadToken(); !errors.Is(err, io.EOF) {
 			return &Error{"There is something after the JSON object."}
 		}
 		return nil
