@@ -401,7 +401,7 @@ func TestF21_NodesWithOtherClocks(t *testing.T) {
 		for i, nodes := range [][2]*engine{{ahead, behind}, {behind, ahead}} {
 			a, b := nodes[0], nodes[1]
 			g := a.start(t, "ada", handstamp.ModeHybrid)
-			if off := g.Session.CreatedAt.Sub(time.Now()); off.Abs() > time.Millisecond {
+			if off := time.Until(g.Session.CreatedAt); off.Abs() > time.Millisecond {
 				t.Fatalf("%d: created %v off the fleet's time", i, off)
 			}
 			lost := must[handstamp.Grant](t)(a.refresh(g))

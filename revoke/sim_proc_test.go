@@ -3,7 +3,6 @@ package revoke
 import (
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/handstamp/handstamp/id"
@@ -318,5 +317,3 @@ func (p *proc) die(politely bool) {
 	p.alive, p.inbox = false, nil
 	p.w.tell("%s: dies", p.name)
 }
-
-func (p *proc) isNode() bool { return strings.HasPrefix(p.name, "node") }

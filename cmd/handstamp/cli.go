@@ -75,7 +75,7 @@ type switchFlag struct{ keyFlag }
 func (f *switchFlag) IsBool() bool { return true }
 
 // Decode implements kong.MapperValue.
-func (f *switchFlag) Decode(ctx *kong.DecodeContext) error {
+func (f *switchFlag) Decode(ctx *kong.DecodeContext) error { //nolint:unparam // the shape is kong's
 	f.text, f.given = "true", true
 	if t := ctx.Scan.Peek(); t.Type == kong.FlagValueToken {
 		ctx.Scan.Pop()

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -292,6 +291,3 @@ func within(t testing.TB, limit time.Duration, what string, condition func() boo
 	}
 	return time.Since(began)
 }
-
-// user is an address that no other test uses.
-func user(n int) string { return fmt.Sprintf("user-%d@example.com", n) }
