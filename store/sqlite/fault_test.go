@@ -169,7 +169,7 @@ func TestUnitsEndClean(t *testing.T) {
 			return err
 		}
 		return errMine
-	}); err != errMine { //nolint:errorlint // it comes back as it is
+	}); err != errMine {
 		t.Errorf("Do() = %v, want the function's own error", err)
 	}
 	func() {
