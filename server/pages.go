@@ -218,7 +218,7 @@ func (s *Server) setUpPage(w http.ResponseWriter, _ *http.Request) error {
 // staticFile: GET /static/{file}.
 func (s *Server) staticFile(w http.ResponseWriter, r *http.Request) error {
 	name := r.PathValue("file")
-	types := map[string]string{".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
+	types := map[string]string{".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
 	kind, ok := types[path.Ext(name)]
 	if !ok || strings.ContainsAny(name, `/\`) {
 		return handstamp.ErrNotFound

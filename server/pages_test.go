@@ -137,7 +137,7 @@ func TestC14_PageHeaders(t *testing.T) {
 			}
 		}
 	}
-	for path, kind := range map[string]string{"/static/style.css": "text/css; charset=utf-8", "/static/setup.js": "text/javascript; charset=utf-8"} {
+	for path, kind := range map[string]string{"/static/style.css": "text/css; charset=utf-8", "/static/icon.svg": "image/svg+xml", "/static/setup.js": "text/javascript; charset=utf-8"} {
 		a := c.get(path).want(200)
 		if a.header.Get("Content-Type") != kind || !strings.Contains(a.header.Get("Cache-Control"), "max-age") {
 			t.Errorf("%s: %v", path, a.header)
