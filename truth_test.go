@@ -162,7 +162,7 @@ func truths() []truth {
 		{what: "enabled, never having been disabled", reference: "yes", value: "stale_token", ownOnly: true, do: func(t testing.TB, s scene) {
 			end(t)(s.accounts.SetDisabled(ctx, s.user, false, handstamp.EndOptions{}))
 		}},
-		{what: "another address", reference: "revoked", value: "revoked", ownOnly: true, do: func(t testing.TB, s scene) {
+		{what: "another address", reference: "yes", value: "stale_token", ownOnly: true, do: func(t testing.TB, s scene) {
 			end(t)(s.accounts.SetEmail(ctx, s.user, "countess@example.org", handstamp.EndOptions{}))
 		}},
 		{what: "deleted", reference: "revoked", value: "revoked", do: func(t testing.TB, s scene) {

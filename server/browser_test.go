@@ -15,14 +15,15 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/audits"
+	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 )
 
-// browserTimeout bounds one test: a condition that does not come true in it never will.
-const browserTimeout = 60 * time.Second
+// stepTimeout bounds one step: a condition that does not come true in it never will.
+const stepTimeout = 20 * time.Second
 
 // newBrowser starts a browser that nobody has used. It ends with the test.
 func newBrowser(t *testing.T) context.Context {
@@ -41,8 +42,7 @@ func newBrowser(t *testing.T) context.Context {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancelTime := context.WithTimeout(t.Context(), browserTimeout)
-	ctx, cancelAll := chromedp.NewExecAllocator(ctx, chromedp.ExecPath(path), chromedp.UserDataDir(dir),
+	ctx, cancelAll := chromedp.NewExecAllocator(context.Background(), chromedp.ExecPath(path), chromedp.UserDataDir(dir),
 		chromedp.Headless, chromedp.NoSandbox, chromedp.DisableGPU, chromedp.NoFirstRun, chromedp.NoDefaultBrowserCheck,
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-background-networking", true),
 		chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-sync", true),
@@ -51,10 +51,9 @@ func newBrowser(t *testing.T) context.Context {
 	t.Cleanup(func() {
 		cancel() // waits for the process
 		cancelAll()
-		cancelTime()
 		_ = os.RemoveAll(dir) // a helper process may still hold a file; it is a temporary directory
 	})
-	if err := chromedp.Run(ctx); err != nil {
+	if err := chromedp.Do(ctx); err != nil {
 		t.Fatalf("start %s: %v", path, err)
 	}
 	return ctx
@@ -81,14 +80,14 @@ func (w *world) person(t *testing.T, browser context.Context) *tab {
 func (w *world) window(t *testing.T, ctx context.Context) *tab {
 	t.Helper()
 	p := &tab{t: t, w: w, ctx: ctx}
-	chromedp.ListenTarget(ctx, func(event any) {
+	err := chromedp.Listen(ctx, func(event any) {
 		switch e := event.(type) {
 		case *log.EventEntryAdded:
-			if e.Entry.Source != log.SourceNetwork { // a 401 that was meant is no trouble
+			if e.Entry.Source != log.EntrySourceNetwork { // a 401 that was meant is no trouble
 				p.note("%s %s: %s", e.Entry.Source, e.Entry.Level, e.Entry.Text)
 			}
 		case *runtime.EventExceptionThrown:
-			p.note("exception: %s", e.ExceptionDetails.Error())
+			p.note("exception: %s", e.ExceptionDetails.Text)
 		case *runtime.EventConsoleAPICalled:
 			p.note("console.%s", e.Type)
 		case *audits.EventIssueAdded:
@@ -97,8 +96,40 @@ func (w *world) window(t *testing.T, ctx context.Context) *tab {
 			}
 		}
 	})
-	p.run(network.Enable(), audits.Enable())
+	if err != nil {
+		t.Fatal(err)
+	}
+	call(p, audits.Enable, cdp.Empty{})
 	return p
+}
+
+// step is what one step of a test may take.
+func (p *tab) step() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(p.ctx, stepTimeout)
+}
+
+// call sends one command of the protocol.
+func call[P, R any](p *tab, command cdp.Command[P, R], params P) R {
+	p.t.Helper()
+	ctx, cancel := p.step()
+	defer cancel()
+	out, err := chromedp.Call(ctx, command, params)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return out
+}
+
+// value runs an action that has a value.
+func value[T any](p *tab, action chromedp.Action[T]) T {
+	p.t.Helper()
+	ctx, cancel := p.step()
+	defer cancel()
+	out, err := chromedp.Run(ctx, action)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return out
 }
 
 func (p *tab) note(format string, args ...any) {
@@ -117,17 +148,21 @@ func (p *tab) calm() {
 	}
 }
 
-func (p *tab) run(actions ...chromedp.Action) {
+func (p *tab) run(actions ...action) {
 	p.t.Helper()
-	if err := chromedp.Run(p.ctx, actions...); err != nil {
+	ctx, cancel := p.step()
+	defer cancel()
+	if err := chromedp.Do(ctx, actions...); err != nil {
 		p.t.Fatal(err)
 	}
 }
 
 // loads does what makes the browser load a page, and waits for that page.
-func (p *tab) loads(status int64, actions ...chromedp.Action) *tab {
+func (p *tab) loads(status int64, actions ...action) *tab {
 	p.t.Helper()
-	resp, err := chromedp.RunResponse(p.ctx, actions...)
+	ctx, cancel := p.step()
+	defer cancel()
+	resp, err := chromedp.RunResponse(ctx, actions...)
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -142,12 +177,10 @@ func (p *tab) open(status int64, url string) *tab {
 	return p.loads(status, chromedp.Navigate(url))
 }
 
-// js evaluates an expression that is a text.
+// js evaluates an expression that is a text, or the promise of one.
 func (p *tab) js(expression string) string {
 	p.t.Helper()
-	var out string
-	p.run(chromedp.Evaluate(expression, &out))
-	return out
+	return value(p, chromedp.Evaluate[string](expression, chromedp.EvalAwaitPromise))
 }
 
 // at wants the address bar to hold a path of this server.
@@ -159,24 +192,25 @@ func (p *tab) at(want string) *tab {
 	return p
 }
 
-func (p *tab) text(selector string) string {
+func (p *tab) text(selector chromedp.CSS) string {
 	p.t.Helper()
-	var out string
-	p.run(chromedp.Text(selector, &out, chromedp.ByQuery))
-	return out
+	return value(p, chromedp.Text(selector))
 }
 
-// fill types into the fields of a form.
-func fill(email, password string) chromedp.Tasks {
-	return chromedp.Tasks{
-		chromedp.WaitVisible("#email", chromedp.ByQuery), chromedp.SetValue("#email", "", chromedp.ByQuery),
-		chromedp.SendKeys("#email", email, chromedp.ByQuery), chromedp.SendKeys("#password", password, chromedp.ByQuery),
-	}
+type action = chromedp.Action[chromedp.Void]
+
+// fill types into the fields of a form, from their beginning.
+func fill(email, password string) action {
+	return chromedp.Steps(
+		chromedp.WaitVisible(chromedp.CSS("#email")), chromedp.Clear(chromedp.CSS("#email")), chromedp.Clear(chromedp.CSS("#password")),
+		chromedp.SendKeys(chromedp.CSS("#email"), email), chromedp.SendKeys(chromedp.CSS("#password"), password),
+	)
 }
 
-func click(selector string) chromedp.Action { return chromedp.Click(selector, chromedp.ByQuery) }
+func click(selector chromedp.CSS) action   { return chromedp.Click(selector) }
+func visible(selector chromedp.CSS) action { return chromedp.WaitVisible(selector) }
 
-const submit = "form button[type=submit]"
+const submit = chromedp.CSS("form button[type=submit]")
 
 // signIn logs in with the form.
 func (p *tab) signIn(email string) *tab {
@@ -197,12 +231,7 @@ func (p *tab) signedIn(want bool) {
 // cookies are those that the browser holds for this server.
 func (p *tab) cookies() []*network.Cookie {
 	p.t.Helper()
-	var all []*network.Cookie
-	p.run(chromedp.ActionFunc(func(ctx context.Context) (err error) {
-		all, err = network.GetCookies().WithURLs([]string{p.w.url + "/", p.w.url + "/v1/refresh"}).Do(ctx)
-		return err
-	}))
-	return all
+	return call(p, network.GetCookies, network.GetCookiesParams{URLs: []string{p.w.url + "/", p.w.url + "/v1/refresh"}}).Cookies
 }
 
 // site serves one page of somebody else.
