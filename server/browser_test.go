@@ -83,7 +83,7 @@ func (w *world) window(t *testing.T, ctx context.Context) *tab {
 	err := chromedp.Listen(ctx, func(event any) {
 		switch e := event.(type) {
 		case *log.EventEntryAdded:
-			if e.Entry.Source != log.EntrySourceNetwork { // a 401 that was meant is no trouble
+			if e.Entry.Source != log.EntrySourceNetwork && e.Entry.Level != log.EntryLevelInfo { // a 401 that was meant is no trouble
 				p.note("%s %s: %s", e.Entry.Source, e.Entry.Level, e.Entry.Text)
 			}
 		case *runtime.EventExceptionThrown:
@@ -166,6 +166,9 @@ func (p *tab) loads(status int64, actions ...action) *tab {
 	if err != nil {
 		p.t.Fatal(err)
 	}
+	if resp == nil {
+		p.t.Fatal("the browser stayed on the page it had")
+	}
 	if resp.Status != status {
 		p.t.Fatalf("%s = %d, want %d", resp.URL, resp.Status, status)
 	}
@@ -202,7 +205,8 @@ type action = chromedp.Action[chromedp.Void]
 // fill types into the fields of a form, from their beginning.
 func fill(email, password string) action {
 	return chromedp.Steps(
-		chromedp.WaitVisible(chromedp.CSS("#email")), chromedp.Clear(chromedp.CSS("#email")), chromedp.Clear(chromedp.CSS("#password")),
+		chromedp.WaitVisible(chromedp.CSS("#email")),
+		chromedp.Evaluate[chromedp.Void](`for (const field of document.querySelectorAll("#email, #password")) field.value = ""`),
 		chromedp.SendKeys(chromedp.CSS("#email"), email), chromedp.SendKeys(chromedp.CSS("#password"), password),
 	)
 }

@@ -1,19 +1,24 @@
 // Takes the one-time secret from the fragment and out of the address bar and the history, then sends it with the form.
 "use strict";
 (() => {
-  const secret = location.hash.slice(1);
-  history.replaceState(null, "", location.pathname);
   const form = document.getElementById("setup");
   const error = document.getElementById("error");
+  const button = form.querySelector("button");
+  let secret = "";
   const say = (text) => { error.textContent = text; error.hidden = text === ""; };
-  if (secret === "") {
-    say("This link is not complete. Copy the whole line from the terminal.");
-    return;
-  }
-  form.hidden = false;
+  const take = () => {
+    if (location.hash.length > 1) {
+      secret = location.hash.slice(1);
+      history.replaceState(null, "", location.pathname);
+    }
+    form.hidden = secret === "";
+    say(secret === "" ? "This link is not complete. Copy the whole line from the terminal." : "");
+    if (secret !== "") form.email.focus();
+  };
+  take();
+  window.addEventListener("hashchange", take); // the whole link, pasted over this page, loads nothing anew
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    const button = form.querySelector("button");
     button.disabled = true;
     say("");
     try {
@@ -23,6 +28,8 @@
         body: JSON.stringify({ token: secret, email: form.email.value, password: form.password.value }),
       });
       if (answer.ok) {
+        secret = "";
+        form.reset(); // whoever goes back finds no password
         form.hidden = true;
         const done = document.getElementById("done");
         done.hidden = false;
