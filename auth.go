@@ -30,6 +30,8 @@ type Auth struct {
 	first    []byte // the secret that keys are derived from
 	settled  Settings
 
+	recorded recently // refusals of refresh tokens that are in the audit log
+
 	reload chan struct{} // an event said that roles or keys changed
 	stop   context.CancelFunc
 	done   sync.WaitGroup

@@ -217,7 +217,7 @@ func (a *Auth) LogOut(ctx context.Context, credential token.Secret, opt EndOptio
 
 // sessionOf finds the record behind a genuine credential, whatever its state. It answers ErrNotFound for anything else.
 func (a *Auth) sessionOf(ctx context.Context, text string) (Session, error) {
-	l, ok := a.genuine(text)
+	l, user, ok := a.genuine(text)
 	if !ok {
 		return Session{}, ErrNotFound
 	}
@@ -225,25 +225,29 @@ func (a *Auth) sessionOf(ctx context.Context, text string) (Session, error) {
 	if err != nil {
 		return Session{}, fmt.Errorf("find the session: %w", err)
 	}
+	if user != "" && found.Session.User != user {
+		return Session{}, ErrNotFound
+	}
 	return found.Session, nil
 }
 
-func (a *Auth) genuine(text string) (Lookup, bool) {
+// genuine says which record a credential stands for, and for a value token whose it says it is.
+func (a *Auth) genuine(text string) (l Lookup, of UserID, ok bool) {
 	if hash, err := token.Parse(token.Reference, text); err == nil {
-		return Lookup{Key: hash}, true
+		return Lookup{Key: hash}, "", true
 	}
 	if t, err := a.minter.Open(text); err == nil {
-		return Lookup{Session: id.SessionFromBytes(t.Session)}, true
+		return Lookup{Session: id.SessionFromBytes(t.Session)}, "", true
 	}
 	if a.keys == nil {
-		return Lookup{}, false
+		return Lookup{}, "", false
 	}
 	rules := a.rules
 	rules.Now = a.now()
 	if t, err := jwt.VerifyIgnoringExpiry(text, a.keys, rules); err == nil {
-		return Lookup{Session: id.Session(t.Session)}, true
+		return Lookup{Session: id.Session(t.Session)}, UserID(t.Subject), true
 	}
-	return Lookup{}, false
+	return Lookup{}, "", false
 }
 
 // event makes an event that the log keeps for as long as it can matter.

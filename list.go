@@ -58,7 +58,7 @@ func (a *Auth) Durability() Durability { return a.settled.Durability }
 // a cookie; a browser sends those by itself. From anybody but a trusted proxy the headers say nothing and nothing is
 // checked: whoever asks about his own credential may.
 func (a *Auth) CheckForwarded(r *http.Request) error {
-	method := firstHeader(r, "X-Forwarded-Method", "X-Original-Method")
+	method := forwardedMethod(r)
 	if method == "" || !a.fromTrustedProxy(r) {
 		return nil
 	}
@@ -75,7 +75,22 @@ func (a *Auth) CheckForwarded(r *http.Request) error {
 			return fmt.Errorf("%w: forwarded host", ErrOrigin)
 		}
 	}
-	return a.origins.check(strings.ToUpper(method), r.Header, public, r)
+	return a.origins.check(method, r.Header, public, r)
+}
+
+// forwardedMethod is the original method. A proxy sets one of the headers and may pass the other on from the client, so
+// one that is unsafe decides.
+func forwardedMethod(r *http.Request) string {
+	method := ""
+	for _, name := range []string{"X-Forwarded-Method", "X-Original-Method"} {
+		for _, m := range r.Header.Values(name) {
+			m = strings.ToUpper(m)
+			if method == "" || m != http.MethodGet && m != http.MethodHead && m != http.MethodOptions {
+				method = m
+			}
+		}
+	}
+	return method
 }
 
 func firstHeader(r *http.Request, names ...string) string {

@@ -65,7 +65,7 @@ func ProblemOf(err error) Problem {
 		return NewProblem(http.StatusForbidden, "account_disabled", "Account disabled", "This account is disabled.")
 	}
 	p := NewProblem(http.StatusServiceUnavailable, "unavailable", "Temporarily unavailable",
-		"This cannot be decided right now. Nothing was changed; try again.")
+		"It cannot be found out right now whether this may be done, or was done. Try again.")
 	p.RetryAfter = retryUnavailable
 	if u, ok := errors.AsType[*UnavailableError](err); ok && u.RetryAfter > 0 {
 		p.RetryAfter = u.RetryAfter

@@ -3,11 +3,13 @@ package handstamp_test
 import (
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/handstamp/handstamp"
+	"github.com/handstamp/handstamp/audit"
 	"github.com/handstamp/handstamp/store/sqlite"
 	"github.com/handstamp/handstamp/token"
 )
@@ -138,4 +140,50 @@ func TestS15_MemoryNeverOutlivesARevocation(t *testing.T) {
 			time.Sleep(10 * time.Millisecond)
 		}
 	})
+}
+
+// TestReplacedSecretsAreNotHandedOut: of two step-ups of one session the first reads its record back after the second one
+// replaced its secrets. A value token made then would outlive them.
+func TestReplacedSecretsAreNotHandedOut(t *testing.T) {
+	for _, m := range modes() {
+		t.Run(string(m), func(t *testing.T) {
+			e := newEngine(t, nil)
+			g := e.start(t, "ada", m)
+			first := must[*handstamp.Renewing](t)(e.PrepareRenew(t.Context(), g.Session.ID, e.prove(t, "ada", "")))
+			must[handstamp.Appended](t)(handstamp.Do(t.Context(), e.Auth, e.store.Work(), func(tx handstamp.Tx) (handstamp.Appended, error) {
+				return first.In(t.Context(), tx)
+			}))
+			second := must[handstamp.Grant](t)(e.Renew(t.Context(), g.Session.ID, e.prove(t, "ada", "")))
+			_, err := first.Grant(t.Context())
+			wantReason(t, err, handstamp.ReasonRevoked)
+			if _, err := e.verify(second); err != nil {
+				t.Errorf("the secrets that hold: %v", err)
+			}
+		})
+	}
+}
+
+// TestS13_ReuseLosesToALogOut: a log-out between the look-up of a spent token and the end of its session is what the
+// answer says, and no theft is recorded.
+func TestS13_ReuseLosesToALogOut(t *testing.T) {
+	e := newEngine(t, nil)
+	g := e.start(t, "ada", handstamp.ModeHybrid)
+	must[handstamp.Grant](t)(e.refresh(g))
+	e.clock.Advance(time.Minute)
+	var once sync.Once
+	e.store.set(func(op string, call func() error) error {
+		err := call()
+		if op == "find" || op == "Find" || strings.HasSuffix(op, "Find") {
+			once.Do(func() {
+				e.store.set(nil)
+				must[handstamp.Ended](t)(e.EndSession(t.Context(), g.Session.ID, handstamp.EndOptions{}))
+			})
+		}
+		return err
+	})
+	_, err := e.refresh(g)
+	wantReason(t, err, handstamp.ReasonRevoked)
+	if n := len(e.audited(t, audit.RefreshReused)); n != 0 {
+		t.Errorf("%d thefts in the audit log", n)
+	}
 }

@@ -5,8 +5,10 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/handstamp/handstamp/audit"
@@ -175,8 +177,7 @@ func (a *Auth) again(ctx context.Context, r RefreshRequest, found Found, t token
 	s := found.Session
 	if !sameNetwork(s.Refresh.IP, r.Client.IP) || s.Refresh.UserAgent != cut(r.Client.UserAgent, maxUserAgentBytes) {
 		// Not refused: people change networks. Not silent either: inside the grace a thief would look like this.
-		e := a.refreshEntry(r, s, audit.RefreshRepeated, now)
-		if err := a.RecordAudit(ctx, e); err != nil {
+		if err := a.recordOnce(ctx, r, s, audit.RefreshRepeated, now); err != nil {
 			return Grant{}, err
 		}
 	}
@@ -237,19 +238,32 @@ func (a *Auth) mayForward(found Found, now time.Time) bool {
 		found.Session.CreatedAt.Before(restored) && now.Before(restored.Add(restoreWindow))
 }
 
-// endReused ends the session of a token that came back after it was spent.
+// endReused ends the session of a token that came back after it was spent, if the session is still what was decided about:
+// one that ended meanwhile answers revoked, and one that was refreshed or got new secrets is decided about again.
 func (a *Auth) endReused(ctx context.Context, r RefreshRequest, s Session) error {
 	now := a.now()
 	_, err := Do(ctx, a, a.store.Work(), func(tx Tx) (Appended, error) {
-		if _, err := tx.Subject(ctx, s.User); err != nil {
+		sub, err := tx.Subject(ctx, s.User)
+		if err != nil {
+			return Appended{}, fmt.Errorf("lock the subject: %w", err)
+		}
+		if err := judge(s, sub, now); err != nil {
+			return Appended{}, err
+		}
+		if err := tx.PutSession(ctx, s); err != nil { // unchanged: what counts is that its version is
 			return Appended{}, err
 		}
 		if err := tx.Record(ctx, a.refreshEntry(r, s, audit.RefreshReused, now)); err != nil {
-			return Appended{}, err
+			return Appended{}, fmt.Errorf("write the audit entry: %w", err)
 		}
 		return tx.Append(ctx, a.event(revoke.KindSession, string(s.ID), revoke.End, string(ReasonReused), now))
 	})
-	if err != nil {
+	switch {
+	case errors.Is(err, ErrConflict):
+		return ErrConflict
+	case errors.Is(err, ErrUnauthenticated):
+		return err
+	case err != nil:
 		return fmt.Errorf("end the session of a reused refresh token: %w", err)
 	}
 	return denied(ReasonReused, "generation")
@@ -257,10 +271,63 @@ func (a *Auth) endReused(ctx context.Context, r RefreshRequest, s Session) error
 
 // recordRefusal writes the audit entry and then answers the refusal. Without the entry the answer is "don't know".
 func (a *Auth) recordRefusal(ctx context.Context, r RefreshRequest, s Session, k audit.Kind, refusal error, now time.Time) error {
-	if err := a.RecordAudit(ctx, a.refreshEntry(r, s, k, now)); err != nil {
+	if err := a.recordOnce(ctx, r, s, k, now); err != nil {
 		return err
 	}
 	return refusal
+}
+
+// recordOnce writes the audit entry, once a minute for each session, kind and network: whoever holds a dead token could
+// otherwise fill the log, and keep the store busy, at the speed of the network.
+func (a *Auth) recordOnce(ctx context.Context, r RefreshRequest, s Session, k audit.Kind, now time.Time) error {
+	network := r.Client.IP
+	if addr, err := netip.ParseAddr(network); err == nil {
+		network = Network(addr).String()
+	}
+	key := string(k) + " " + string(s.ID) + " " + network
+	if !a.recorded.due(key, now) {
+		return nil
+	}
+	if err := a.RecordAudit(ctx, a.refreshEntry(r, s, k, now)); err != nil {
+		a.recorded.forget(key)
+		return err
+	}
+	return nil
+}
+
+// recently remembers for a minute what was done. It keeps a bounded number of keys; beyond that everything is due.
+type recently struct {
+	mu   sync.Mutex
+	done map[string]time.Time
+}
+
+const (
+	recentlyFor = time.Minute
+	maxRecently = 10_000
+)
+
+func (l *recently) due(key string, now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if at, ok := l.done[key]; ok && now.Sub(at).Abs() < recentlyFor {
+		return false
+	}
+	if len(l.done) >= maxRecently {
+		maps.DeleteFunc(l.done, func(_ string, at time.Time) bool { return now.Sub(at).Abs() >= recentlyFor })
+	}
+	if l.done == nil {
+		l.done = map[string]time.Time{}
+	}
+	if len(l.done) < maxRecently {
+		l.done[key] = now
+	}
+	return true
+}
+
+func (l *recently) forget(key string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.done, key)
 }
 
 func (a *Auth) refreshEntry(r RefreshRequest, s Session, k audit.Kind, now time.Time) audit.Event {

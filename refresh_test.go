@@ -330,11 +330,14 @@ func TestRefreshOtherFamily(t *testing.T) {
 	}
 	mine := must[handstamp.Grant](t)(e.Renew(t.Context(), g.Session.ID, e.prove(t, "ada", "")))
 	for i, g := range old {
-		_, err := e.refresh(g)
-		wantReason(t, err, handstamp.ReasonRevoked)
+		for range 3 { // once a minute: a dead token must not fill the log
+			_, err := e.refresh(g)
+			wantReason(t, err, handstamp.ReasonRevoked)
+		}
 		if got := len(e.audited(t, audit.RefreshForeign)); got != i+1 {
 			t.Errorf("%d entries in the audit log, want %d", got, i+1)
 		}
+		e.clock.Advance(time.Minute)
 	}
 	must[handstamp.Grant](t)(e.refresh(mine))
 }

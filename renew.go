@@ -89,12 +89,16 @@ func (r *Renewing) In(ctx context.Context, tx Tx) (Appended, error) {
 		e.Except = r.session.ID
 		events = append([]revoke.Event{e}, events...)
 	}
-	return tx.Append(ctx, events...)
+	done, err := tx.Append(ctx, events...)
+	if err == nil {
+		r.session.Changed = done.Last() // the session/change is the last of the events
+	}
+	return done, err
 }
 
 // Grant makes the credential from a read after the commit.
 func (r *Renewing) Grant(ctx context.Context) (Grant, error) {
-	return r.auth.grantAfterCommit(ctx, r.session.ID, r.secrets)
+	return r.auth.grantAfterCommit(ctx, r.session, r.secrets)
 }
 
 // Renew gives a session new secrets after its user proved once more who they are (a step-up): the old ones are dead, and

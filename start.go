@@ -341,11 +341,13 @@ func (s *Starting) entry() audit.Event {
 // Grant makes the credential, after the unit is committed. Everything in it comes from one read after the commit, and
 // only if the session is alive in that read: so its number may be that read's.
 func (s *Starting) Grant(ctx context.Context) (Grant, error) {
-	return s.auth.grantAfterCommit(ctx, s.session.ID, s.secrets)
+	return s.auth.grantAfterCommit(ctx, s.session, s.secrets)
 }
 
-func (a *Auth) grantAfterCommit(ctx context.Context, sid SessionID, sec secrets) (Grant, error) {
-	found, err := a.store.Sessions().Find(ctx, Lookup{Session: sid})
+// grantAfterCommit reads a session back and makes its credentials. If other new secrets were faster, these open nothing
+// any more, and a value token made now would outlive them: the answer is that they were replaced.
+func (a *Auth) grantAfterCommit(ctx context.Context, wrote Session, sec secrets) (Grant, error) {
+	found, err := a.store.Sessions().Find(ctx, Lookup{Session: wrote.ID})
 	if err != nil {
 		return Grant{}, fmt.Errorf("read the session back: %w", unavailableIfGone(err))
 	}
@@ -355,6 +357,9 @@ func (a *Auth) grantAfterCommit(ctx context.Context, sid SessionID, sec secrets)
 	}
 	if err := judge(found.Session, found.Subject, now); err != nil {
 		return Grant{}, err
+	}
+	if is := found.Session; is.Key != wrote.Key || is.Refresh.Nonce != wrote.Refresh.Nonce || is.Changed != wrote.Changed {
+		return Grant{}, denied(ReasonRevoked, "secrets_replaced")
 	}
 	return a.grant(found, sec, now)
 }

@@ -3,6 +3,7 @@ package login_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -264,14 +265,46 @@ func TestP14_Networks(t *testing.T) {
 	}
 }
 
-// TestP13_OneBudgetForAllNetworks: tries at one account share its budget, wherever they come from.
+// TestP13_OneBudgetForAllNetworks: tries at one account share its budget, wherever they come from, but for a bounded
+// number in an hour, at most one a minute for each network.
 func TestP13_OneBudgetForAllNetworks(t *testing.T) {
 	f := newFake(t, logintest.NewWorld(t))
-	for _, ip := range []string{"192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4", "192.0.2.5", "192.0.2.6", "2001:db8::1"} {
-		_, _ = f.login(t.Context(), logintest.Owner, "wrong", ip)
+	for i := range 200 {
+		for range 3 {
+			_, _ = f.login(t.Context(), logintest.Owner, "wrong", fmt.Sprintf("192.0.2.%d", i))
+		}
 	}
-	if got := f.checks.Load(); got != logintest.MaxFailures {
-		t.Errorf("%d checks", got)
+	const aside = 30
+	if got := f.checks.Load(); got != logintest.MaxFailures+aside {
+		t.Errorf("%d checks, want %d", got, logintest.MaxFailures+aside)
+	}
+}
+
+// TestP12_AnAttackerWhoNeverStops takes every turn of the account's budget. The owner, from a network he was never at,
+// gets in all the same, at his first try; a typing mistake costs him a minute.
+func TestP12_AnAttackerWhoNeverStops(t *testing.T) {
+	f := newFake(t, logintest.NewWorld(t))
+	attack := func(d time.Duration) {
+		for range d / (200 * time.Millisecond) {
+			_, _ = f.login(t.Context(), logintest.Owner, "wrong", "198.51.100.7")
+			f.w.Advance(200 * time.Millisecond)
+		}
+	}
+	attack(10 * time.Minute)
+	if _, err := f.login(t.Context(), logintest.Owner, "wrong", "192.0.2.200"); !errors.Is(err, login.ErrInvalidCredentials) {
+		t.Fatalf("the owner mistypes: %v", err)
+	}
+	_, err := f.login(t.Context(), logintest.Owner, "right", "192.0.2.200")
+	refused, ok := errors.AsType[*login.TooManyError](err)
+	if !ok || refused.RetryAfter > time.Minute {
+		t.Fatalf("at once again: %v", err)
+	}
+	attack(refused.RetryAfter)
+	if _, err := f.login(t.Context(), logintest.Owner, "right", "192.0.2.200"); err != nil {
+		t.Errorf("the owner, as long later as he was told: %v", err)
+	}
+	if n := f.checks.Load(); n > 40 {
+		t.Errorf("%d tries were let through in 11 minutes", n)
 	}
 }
 

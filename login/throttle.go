@@ -72,6 +72,7 @@ type budgets struct {
 	account BudgetKey // tries of strangers at one account
 	network BudgetKey // tries of one network at any account
 	pair    BudgetKey // tries at one account from a network that logged in to it before
+	aside   BudgetKey // attempts at one account beside its budget
 	known   bool      // pair is the one that was charged
 }
 
@@ -80,6 +81,7 @@ func (f *Flow) budgets(account string, network netip.Prefix) budgets {
 		account: f.key("account", account),
 		network: f.key("network", network.String()),
 		pair:    f.key("pair", account, network.String()),
+		aside:   f.key("aside", account),
 	}
 }
 
@@ -105,12 +107,12 @@ func (f *Flow) count(ctx context.Context, account string, network netip.Prefix) 
 		if err != nil {
 			return fmt.Errorf("read a counter: %w", err)
 		}
-		keys := []BudgetKey{b.account, b.network}
 		if pair.Known && now.Before(pair.ExpiresAt) {
 			b.known = true
-			keys = []BudgetKey{b.pair}
+			wait, err = chargeAll(ctx, tx, 1, now, budget{b.pair, f.maxFailures})
+			return err
 		}
-		wait, err = chargeAll(ctx, tx, keys, 1, f.maxFailures, now)
+		wait, err = f.countStranger(ctx, tx, b, pair, now)
 		return err
 	})
 	if err != nil {
@@ -122,15 +124,50 @@ func (f *Flow) count(ctx context.Context, account string, network netip.Prefix) 
 	return b, nil
 }
 
+// maxAside is how many attempts at one account, in an hour of them, are let through beside its budget.
+const maxAside = 30
+
+// countStranger charges an attempt from a network that did not log in to the account before. While somebody uses the
+// account's budget up, he takes each of its turns: the owner, from a new network, would always come second. So a network
+// that has not tried for a minute gets one attempt beside the account's budget. What a crowd of networks gains by that
+// is bounded.
+func (f *Flow) countStranger(ctx context.Context, tx Tx, b budgets, pair Counter, now time.Time) (time.Duration, error) {
+	wait, err := chargeAll(ctx, tx, 1, now, budget{b.account, f.maxFailures}, budget{b.network, f.maxFailures})
+	if err != nil {
+		return 0, err
+	}
+	if rested := now.Sub(pair.LastAt) >= maxDelay; wait > 0 && rested {
+		aside, err := chargeAll(ctx, tx, 1, now, budget{b.aside, maxAside}, budget{b.network, f.maxFailures})
+		if err != nil || aside > 0 {
+			return wait, err
+		}
+		wait = 0
+	}
+	if wait > 0 {
+		return min(wait, max(time.Second, maxDelay-now.Sub(pair.LastAt))), nil
+	}
+	pair.LastAt, pair.ExpiresAt = now, now.Add(forgetAfter)
+	if err := tx.PutCounter(ctx, pair); err != nil {
+		return 0, fmt.Errorf("write a counter: %w", err)
+	}
+	return 0, nil
+}
+
+// budget is a counter and how much it lets through before delays begin.
+type budget struct {
+	key   BudgetKey
+	limit int
+}
+
 // chargeAll charges all budgets or none.
-func chargeAll(ctx context.Context, tx Tx, keys []BudgetKey, weight, limit int, now time.Time) (time.Duration, error) {
-	charged := make([]Counter, 0, len(keys))
-	for _, k := range keys {
-		c, err := tx.Counter(ctx, k)
+func chargeAll(ctx context.Context, tx Tx, weight int, now time.Time, all ...budget) (time.Duration, error) {
+	charged := make([]Counter, 0, len(all))
+	for _, b := range all {
+		c, err := tx.Counter(ctx, b.key)
 		if err != nil {
 			return 0, fmt.Errorf("read a counter: %w", err)
 		}
-		c, wait := charge(c, weight, limit, now)
+		c, wait := charge(c, weight, b.limit, now)
 		if wait > 0 {
 			return wait, nil
 		}
@@ -187,7 +224,7 @@ func (f *Flow) CountSignUp(ctx context.Context, c handstamp.Client, taken bool) 
 	key, now := f.key("signup", networkOf(c).String()), f.auth.Now()
 	var wait time.Duration
 	err := f.store.LoginWork().Do(ctx, func(tx Tx) (err error) {
-		wait, err = chargeAll(ctx, tx, []BudgetKey{key}, weight, signUpLimit, now)
+		wait, err = chargeAll(ctx, tx, weight, now, budget{key, signUpLimit})
 		return err
 	})
 	if err != nil {

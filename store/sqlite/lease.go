@@ -6,30 +6,20 @@ import (
 	"time"
 
 	"github.com/handstamp/handstamp"
-	"github.com/handstamp/handstamp/id"
+	"github.com/handstamp/handstamp/revoke"
 )
 
 // SetLease gives the processes on this database another lease, when none of them runs. Registrations may be of processes
-// that were killed, so it forgets them all and waits for as long as a lease may still be in use: a process that runs
-// registers again by then, and the lease stays as it was (handstamp.ErrConflict). It takes 1.12 times the old lease.
+// that were killed, so it appends an event without effect and waits for the fleet as every end does: a process that runs
+// acknowledges it, and the lease stays as it was (handstamp.ErrConflict); one that does not holds no lease any more when
+// the wait is over, and is forgotten. It takes up to 1.12 times the old lease.
 func (s *Store) SetLease(ctx context.Context, lease time.Duration) error {
 	registered, err := s.Log().Registered(ctx)
 	if err != nil {
 		return err
 	}
-	ids := make([]id.Verifier, 0, len(registered))
-	for _, r := range registered {
-		ids = append(ids, r.Verifier)
-	}
-	kept, err := read(ctx, s, func(c *link) (handstamp.Settings, error) { return settingsOf(c.row) })
-	if err != nil {
-		return fmt.Errorf("read the lease: %w", err)
-	}
-	if len(ids) > 0 {
-		if err := s.Log().Remove(ctx, 1<<62, ids...); err != nil {
-			return err
-		}
-		if err := wait(ctx, kept.Lease+kept.Lease*12/100); err != nil {
+	if len(registered) > 0 {
+		if err := s.outlive(ctx); err != nil {
 			return err
 		}
 	}
@@ -49,13 +39,29 @@ func (s *Store) SetLease(ctx context.Context, lease time.Duration) error {
 	return nil
 }
 
-func wait(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+// outlive waits until no process holds a lease, or finds one that runs.
+func (s *Store) outlive(ctx context.Context) error {
+	kept, err := read(ctx, s, func(c *link) (handstamp.Settings, error) { return settingsOf(c.row) })
+	if err != nil {
+		return fmt.Errorf("read the lease: %w", err)
 	}
+	now := time.Now()
+	var done handstamp.Appended
+	err = s.do(ctx, func(u *unit) (err error) {
+		done, err = u.Append(ctx, revoke.Event{
+			Kind: revoke.KindRole, Effect: revoke.Change, Reason: "is anybody there?", At: now, Until: now.Add(revoke.Retention),
+		})
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("ask whether anybody runs: %w", err)
+	}
+	w, err := revoke.Wait(ctx, s.Log(), revoke.Waiting{Seq: done.Last(), Lease: kept.Lease, Clock: revoke.SystemClock()})
+	if err != nil {
+		return fmt.Errorf("wait for whoever runs: %w", err)
+	}
+	if w.Verifiers > w.WaitedOut {
+		return handstamp.ErrConflict
+	}
+	return nil
 }
