@@ -41,8 +41,10 @@ var arrows = map[string][]string{
 	"internal/config":     {},
 	"internal/strictjson": {},
 
-	"forwardauth": {".", "permission"},
-	"server":      slices.Concat(leaves, []string{".", "account", "login", "keyring", "forwardauth", "internal/strictjson"}),
+	"forwardauth":        {".", "permission"},
+	"internal/ratelimit": {},
+
+	"server": slices.Concat(leaves, []string{".", "account", "login", "keyring", "forwardauth", "internal/strictjson", "internal/ratelimit"}),
 
 	"cmd/handstamp":  {"..."},
 	"examples/notes": {"..."},

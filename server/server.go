@@ -15,6 +15,7 @@ import (
 	"github.com/handstamp/handstamp/account"
 	"github.com/handstamp/handstamp/audit"
 	"github.com/handstamp/handstamp/forwardauth"
+	"github.com/handstamp/handstamp/internal/ratelimit"
 	"github.com/handstamp/handstamp/jwt"
 	"github.com/handstamp/handstamp/keyring"
 	"github.com/handstamp/handstamp/login"
@@ -81,6 +82,7 @@ type Server struct {
 	forward  *forwardauth.Handler
 	cursors  cursors
 	metrics  *metrics
+	endings  *ratelimit.Limiter // of calls that end all sessions of who calls
 	pages    *pages
 	document []byte // the OpenAPI document
 	mux      *http.ServeMux
@@ -98,7 +100,7 @@ func New(opt Options) (*Server, error) {
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
-	s := &Server{opt: opt, auth: opt.Auth}
+	s := &Server{opt: opt, auth: opt.Auth, endings: ratelimit.New(time.Second, 300)}
 	public, err := opt.check()
 	if public != nil {
 		s.origin, s.prefix = public.Scheme+"://"+public.Host, strings.TrimRight(public.EscapedPath(), "/")

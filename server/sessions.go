@@ -6,6 +6,7 @@ import (
 
 	"github.com/handstamp/handstamp"
 	"github.com/handstamp/handstamp/id"
+	"github.com/handstamp/handstamp/login"
 )
 
 // session: GET /v1/session.
@@ -109,6 +110,11 @@ func (s *Server) endSessions(w http.ResponseWriter, r *http.Request) error {
 	}
 	if err := q.err(); err != nil {
 		return err
+	}
+	// Each call is an event that every process remembers for an hour, also when there is nothing left to end: it must still
+	// beat a login that is under way.
+	if wait := s.endings.Allow(string(p.User), s.opt.Now()); wait > 0 {
+		return &login.TooManyError{RetryAfter: wait}
 	}
 	ended, err := s.auth.EndUser(r.Context(), p.User, opt)
 	if err != nil {

@@ -468,3 +468,21 @@ func TestUsersElsewhere(t *testing.T) {
 		t.Errorf("Subject(42) = %v, %v", sub, err)
 	}
 }
+
+// TestEndingAllIsBounded: ending all of one's sessions over and over is an event each time, which every process remembers.
+func TestEndingAllIsBounded(t *testing.T) {
+	w := newWorld(t, settings{})
+	ada, bob := w.signUp("ada@example.com", "session", "bearer"), w.signUp("bob@example.com", "session", "bearer")
+	refused := 0
+	for range 320 {
+		if got := ada.del("/v1/sessions?keep=current"); got.status != 200 {
+			got.refused(429, "too_many_attempts")
+			refused++
+		}
+	}
+	if refused == 0 {
+		t.Error("320 times at once")
+	}
+	bob.del("/v1/sessions?keep=current").want(200)
+	ada.get("/v1/session").want(200)
+}
