@@ -78,8 +78,8 @@ func (c *Claims) encode() ([]byte, error) {
 	w.text("sid", c.Session)
 	w.time("auth_time", c.AuthTime)
 	w.texts("amr", c.Methods)
-	w.texts("roles", c.Roles)
-	w.texts("permissions", c.Permissions)
+	w.list("roles", c.Roles)
+	w.list("permissions", c.Permissions)
 	w.texts("grants", c.Grants)
 	w.number("ep", c.AsOf)
 	for _, name := range slices.Sorted(maps.Keys(c.Custom)) {
@@ -186,10 +186,15 @@ func (w *writer) text(name, s string) {
 	w.string(s)
 }
 
+// texts writes a list that is left out when it is empty.
 func (w *writer) texts(name string, list []string) {
-	if len(list) == 0 {
-		return
+	if len(list) > 0 {
+		w.list(name, list)
 	}
+}
+
+// list writes a list that is there also when it is empty: nobody has to guess what its absence means.
+func (w *writer) list(name string, list []string) {
 	w.name(name)
 	w.buf = append(w.buf, '[')
 	for i, s := range list {

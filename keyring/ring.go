@@ -26,6 +26,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -212,15 +213,18 @@ func (r *Ring) apply(ctx context.Context, s *snapshot, c change) error {
 func (r *Ring) generate(rec *Record) error {
 	var e entry
 	var err error
-	if e.Use = rec.Use; rec.Use == Encryption {
-		e.enc, err = jwt.GenerateEncryptionKey()
-	} else {
-		e.key, err = jwt.Generate(rec.Algorithm)
+	e.Use = rec.Use
+	// An id that begins with a dash would be read as a flag where people type it. One of 64 does.
+	for rec.ID = "-"; strings.HasPrefix(rec.ID, "-"); rec.ID = e.verifier().ID() {
+		if rec.Use == Encryption {
+			e.enc, err = jwt.GenerateEncryptionKey()
+		} else {
+			e.key, err = jwt.Generate(rec.Algorithm)
+		}
+		if err != nil {
+			return err
+		}
 	}
-	if err != nil {
-		return err
-	}
-	rec.ID = e.verifier().ID()
 	private, err := e.marshal()
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package config
 import (
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -33,6 +34,29 @@ func (l *loader) rules() {
 	l.cutRules()
 	l.storeRules()
 	l.passwordRules()
+	l.secretRules()
+}
+
+// secretRules judges secrets that are not plainly weak but look like it. Whoever tries things out on his own machine is
+// told; a server that others can reach does not start.
+func (l *loader) secretRules() {
+	if !l.good("secret", "public_url") {
+		return
+	}
+	development := l.config.PlainHTTP() && l.config.Loopback()
+	for i, s := range l.config.Secret {
+		doubt := secretDoubt(s.Reveal())
+		if doubt != "" && len(l.config.Secret) > 1 {
+			doubt = "item " + strconv.Itoa(i+1) + " " + doubt
+		}
+		switch {
+		case doubt == "":
+		case development:
+			l.warn("secret", doubt)
+		default:
+			l.rule("secret", "is weak: "+doubt)
+		}
+	}
 }
 
 func (l *loader) good(keys ...string) bool {

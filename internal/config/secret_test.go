@@ -222,7 +222,15 @@ func readList(t *testing.T, path string) []string {
 // problemOf returns a check of one secret: its mistake or "".
 func problemOf() func(string) string {
 	published := publishedSet()
-	return func(s string) string { return secretProblem(s, published) }
+	return func(s string) string { // as a server sees it that others can reach
+		if p := secretProblem(s, published); p != "" {
+			return p
+		}
+		if d := secretDoubt(s); d != "" {
+			return "is weak: " + d
+		}
+		return ""
+	}
 }
 
 // upper changes the case of ASCII letters only: of some others the change cannot
@@ -449,5 +457,27 @@ func TestEnsureSecret_refuses(t *testing.T) {
 	}
 	if names, err := os.ReadDir(open); err != nil || len(names) != 0 {
 		t.Errorf("the open directory has %v, %v, want nothing written to it", names, err)
+	}
+}
+
+// TestP15_doubtful_secrets: what looks like a sample starts nothing that others can reach; on one's own machine it is said.
+func TestP15_doubtful_secrets(t *testing.T) {
+	const sample = "secret = [\"a-test-secret-for-the-tests-only-0001\"]\n"
+	if got := mistakesOf(t, fromFile("public_url = \"https://app.example.com\"\n"+sample)); len(got) != 1 || got[0].Key != "secret" {
+		t.Errorf("for others to reach: %v", got)
+	}
+	_, warnings, err := Load(fromFile(sample))
+	if err != nil {
+		t.Fatalf("on one's own machine: %v", err)
+	}
+	said := false
+	for _, w := range warnings {
+		said = said || w.Key == "secret"
+		if strings.Contains(w.Text, "0001") {
+			t.Errorf("the warning holds the secret: %s", w.Text)
+		}
+	}
+	if !said {
+		t.Errorf("warnings %v, want one about the secret", warnings)
 	}
 }

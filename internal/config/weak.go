@@ -61,10 +61,19 @@ func secretProblem(s string, published map[string]bool) string {
 		return "is well known: it is on a published list of secrets; " + secretHint
 	case isRepetitive(s):
 		return "is weak: it repeats a few characters; " + secretHint
+	}
+	return ""
+}
+
+// secretDoubt says what may be wrong with a secret that is accepted: that is for a person to judge.
+func secretDoubt(s string) string {
+	switch {
+	case isRepeated(s, len(s)):
+		return "repeats itself; " + secretHint
 	case isSequence(s):
-		return "is weak: it is a sequence of the alphabet, of numbers or of the keyboard; " + secretHint
+		return "looks like a sequence of the alphabet, of numbers or of the keyboard; " + secretHint
 	case isSample(s):
-		return "is weak: it is made of words that stand in samples; " + secretHint
+		return "looks like words of a sample; " + secretHint
 	}
 	return ""
 }
@@ -85,6 +94,9 @@ func publishedSet() map[string]bool {
 // fewer than 6 of the 10 turn up once in 10 million times.
 const minDistinct = 6
 
+// maxPeriod is the longest text that makes a secret weak by being written again and again.
+const maxPeriod = 8
+
 // isRepetitive reports whether s has too few different bytes or is a shorter
 // text written again and again.
 func isRepetitive(s string) bool {
@@ -99,7 +111,12 @@ func isRepetitive(s string) bool {
 	if distinct < minDistinct {
 		return true
 	}
-	for period := 1; period <= len(s)/2; period++ {
+	return isRepeated(s, maxPeriod)
+}
+
+// isRepeated reports whether s is a text of at most longest bytes, written again and again.
+func isRepeated(s string, longest int) bool {
+	for period := 1; period <= min(longest, len(s)/2); period++ {
 		if s[period:] == s[:len(s)-period] {
 			return true
 		}
