@@ -101,8 +101,9 @@ type Sessions interface {
 	// is alive ([Live]) at r.At. Otherwise it changes nothing and answers ErrConflict. It returns what Find would return
 	// in the snapshot of the change.
 	Rotate(ctx context.Context, s SessionID, from uint32, r Rotation) (Found, error)
-	// Touch moves SeenAt forward of sessions that are alive; never backwards, and never the record's Version. It may be
-	// lost by a crash.
+	// Touch moves SeenAt forward of sessions that stand at that time ([Standing]: the idle end does not count, since who
+	// noted the activity found the session alive, by activity that may not have been written yet); never backwards, and
+	// never the record's Version. It may be lost by a crash.
 	Touch(ctx context.Context, seen map[SessionID]time.Time) error
 	// Sweep deletes at most limit records whose absolute end is before now, and whatever else of this store has run out
 	// (counters of failed logins, one-time tokens). It says how many it deleted.
@@ -185,9 +186,13 @@ func (a Appended) Last() uint64 {
 }
 
 // Live is the one rule for when a session's record counts as alive, for stores that must decide it in a statement and
-// for those that call it: no tombstone, no later end of its user or of everybody, the user enabled, and neither the
-// absolute nor the idle end reached at now. The ends themselves are over.
+// for those that call it: it stands, and its idle end is not reached at now. The end itself is over.
 func Live(s Session, sub Subject, now time.Time) bool {
-	return s.EndedBy == 0 && !sub.Disabled && !sub.Deleted && s.Stamp >= sub.stamp() &&
-		now.Before(s.ExpiresAt) && (s.IdleTimeout == 0 || now.Before(s.SeenAt.Add(s.IdleTimeout)))
+	return Standing(s, sub, now) && (s.IdleTimeout == 0 || now.Before(s.SeenAt.Add(s.IdleTimeout)))
+}
+
+// Standing is [Live] but for the idle end: no tombstone, no later end of its user or of everybody, the user enabled, and
+// the absolute end not reached at now.
+func Standing(s Session, sub Subject, now time.Time) bool {
+	return s.EndedBy == 0 && !sub.Disabled && !sub.Deleted && s.Stamp >= sub.stamp() && now.Before(s.ExpiresAt)
 }

@@ -346,7 +346,7 @@ func (v overSessions) Touch(ctx context.Context, seen map[handstamp.SessionID]ti
 		if err != nil {
 			return err
 		}
-		if s != nil && s.SeenAt.Before(at) && handstamp.Live(*s, sub, at) {
+		if s != nil && s.SeenAt.Before(at) && handstamp.Standing(*s, sub, at) {
 			after := *s
 			after.SeenAt = at
 			v.o.write(map[handstamp.SessionID]change[*handstamp.Session]{sid: {value: &after}})

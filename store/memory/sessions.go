@@ -191,7 +191,7 @@ func (v sessions) Touch(ctx context.Context, seen map[handstamp.SessionID]time.T
 	return v.s.do(ctx, func(t *tx) error {
 		for sid, at := range seen {
 			s, ok := t.sessions.get(sid)
-			if ok && s.SeenAt.Before(at) && handstamp.Live(*s, t.subject(s.User), at) {
+			if ok && s.SeenAt.Before(at) && handstamp.Standing(*s, t.subject(s.User), at) {
 				after := *s
 				after.SeenAt = at
 				t.sessions.put(sid, &after)

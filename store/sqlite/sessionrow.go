@@ -52,8 +52,9 @@ func sessionValues(s *handstamp.Session) []any {
 const (
 	alive   = going + ` AND ` + enabled
 	enabled = `coalesce(u.disabled, 0) = 0 AND coalesce(u.deleted, 0) = 0`
-	going   = `s.ended_by = 0 AND s.stamp >= max(coalesce(u.ended, 0), l.all_ended)
-	AND s.expires_at > ?1 AND (s.idle = 0 OR s.seen_at + s.idle > ?1)`
+	going   = lasting + ` AND (s.idle = 0 OR s.seen_at + s.idle > ?1)`
+	// lasting is the same without the idle end; with enabled it is handstamp.Standing.
+	lasting = `s.ended_by = 0 AND s.stamp >= max(coalesce(u.ended, 0), l.all_ended) AND s.expires_at > ?1`
 
 	// wasAlive takes the users that this unit disabled (?2) and those it enabled (?3) for what they were before, so that
 	// a unit that disables a user and ends their sessions says how many it ended.

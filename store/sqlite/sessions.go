@@ -184,7 +184,7 @@ func (v *sessions) Rotate(ctx context.Context, id handstamp.SessionID, from uint
 }
 
 const touch = `UPDATE handstamp_sessions AS s SET seen_at = ?1 WHERE s.id = ?2 AND s.seen_at < ?1 AND EXISTS (
-	SELECT 1 FROM handstamp_log AS l LEFT JOIN handstamp_subjects AS u ON u.user = s.user WHERE l.id = 1 AND ` + alive + `)`
+	SELECT 1 FROM handstamp_log AS l LEFT JOIN handstamp_subjects AS u ON u.user = s.user WHERE l.id = 1 AND ` + lasting + ` AND ` + enabled + `)`
 
 // touchBatch is how many sessions one transaction touches: more would keep a revocation waiting.
 const touchBatch = 500

@@ -157,6 +157,12 @@ func (m *model) rotate() string {
 	return fmt.Sprintf("refresh %s from %d: %v", s.ID, from, err)
 }
 
+// idleless0 is the session as one without an idle end.
+func idleless0(s handstamp.Session) handstamp.Session {
+	s.IdleTimeout = 0
+	return s
+}
+
 func (m *model) touch() string {
 	seen := map[handstamp.SessionID]time.Time{id.NewSession(at(m.minute)): at(m.minute)}
 	for range m.rnd.IntN(4) {
@@ -166,7 +172,8 @@ func (m *model) touch() string {
 	}
 	must(m.t, m.s.Sessions().Touch(m.t.Context(), seen))
 	for sid, now := range seen {
-		if s, ok := m.sessions[sid]; ok && m.alive(s, now) && now.After(s.SeenAt) {
+		idle := idleless0(m.sessions[sid]) // the idle end does not count
+		if s, ok := m.sessions[sid]; ok && m.alive(idle, now) && now.After(s.SeenAt) {
 			s.SeenAt = now
 			m.sessions[sid] = s
 		}

@@ -186,6 +186,9 @@ func touches(t *testing.T, s SessionStore) {
 	utc(t, "SeenAt of a session that is over", find(t, s, gone.ID).Session.SeenAt, gone.SeenAt)
 	must(t, s.Sessions().Touch(t.Context(), map[handstamp.SessionID]time.Time{one.ID: at(9)}))
 	utc(t, "SeenAt after an older activity", find(t, s, one.ID).Session.SeenAt, at(10))
+	// Activity that was only in the memory of who noted it kept the session alive: its idle end does not stop this.
+	must(t, s.Sessions().Touch(t.Context(), map[handstamp.SessionID]time.Time{two.ID: at(200)}))
+	utc(t, "SeenAt after more than one idle time", find(t, s, two.ID).Session.SeenAt, at(200))
 	one.UserAgent = "a writer who read it before"
 	put(t, s, one)
 }
