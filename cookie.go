@@ -154,6 +154,18 @@ func (c cookies) write(w http.ResponseWriter, name, value, path string, maxAge i
 // maxValueCookieBytes is the largest value token for a cookie: browsers drop cookies of more than 4,096 bytes silently.
 const maxValueCookieBytes = 3 << 10
 
+// CheckCookies refuses a request that carries one of our cookies twice: which of them is the user's is not known, so
+// nothing is done in anybody's name. The error is a *DeniedError with ReasonDuplicate.
+func (v *Verifier) CheckCookies(r *http.Request) error {
+	for _, name := range []string{v.cookies.session, v.cookies.refresh} {
+		_, _, err := v.cookies.find(r, name)
+		if why, ok := ReasonOf(err); ok && why == ReasonDuplicate {
+			return err
+		}
+	}
+	return nil
+}
+
 // RefreshCookie returns the refresh token that a request carries as a cookie.
 func (a *Auth) RefreshCookie(r *http.Request) (token.Secret, bool) {
 	text, ok, err := a.cookies.find(r, a.cookies.refresh)

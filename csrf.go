@@ -33,9 +33,11 @@ func newOrigins(o Options, c cookies) (origins, error) {
 		if err != nil {
 			return origins{}, err
 		}
-		rule.trusted[origin] = true
-		if err := rule.std.AddTrustedOrigin(origin); err != nil {
-			return origins{}, fmt.Errorf("handstamp: Options.Origins: %w", err)
+		for _, same := range loopbackTwins(origin) {
+			rule.trusted[same] = true
+			if err := rule.std.AddTrustedOrigin(same); err != nil {
+				return origins{}, fmt.Errorf("handstamp: Options.Origins: %w", err)
+			}
 		}
 	}
 	return rule, nil
@@ -119,6 +121,25 @@ func sameOrigin(a, b string) bool {
 	ub, errB := url.Parse(b)
 	return errA == nil && errB == nil && ua.Scheme == ub.Scheme && ua.Port() == ub.Port() &&
 		loopback(ua.Hostname()) && loopback(ub.Hostname())
+}
+
+// loopbackTwins are the origins that are one with a canonical one on loopback, itself among them.
+func loopbackTwins(origin string) []string {
+	u, err := url.Parse(origin)
+	if err != nil || !loopback(u.Hostname()) {
+		return []string{origin}
+	}
+	port := ""
+	if u.Port() != "" {
+		port = ":" + u.Port()
+	}
+	twins := []string{origin}
+	for _, host := range []string{"localhost", "127.0.0.1", "[::1]"} {
+		if twin := u.Scheme + "://" + host + port; twin != origin {
+			twins = append(twins, twin)
+		}
+	}
+	return twins
 }
 
 // FormField is the name of the hidden field that holds a form token.

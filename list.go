@@ -59,7 +59,7 @@ func (a *Auth) Durability() Durability { return a.settled.Durability }
 // checked: whoever asks about his own credential may.
 func (a *Auth) CheckForwarded(r *http.Request) error {
 	method := forwardedMethod(r)
-	if method == "" || !a.fromTrustedProxy(r) {
+	if method == "" || !a.FromTrustedProxy(r) {
 		return nil
 	}
 	if _, ok, err := bearer(r); ok || err != nil || !a.cookies.carries(r) {
@@ -102,7 +102,8 @@ func firstHeader(r *http.Request, names ...string) string {
 	return ""
 }
 
-func (a *Auth) fromTrustedProxy(r *http.Request) bool {
+// FromTrustedProxy reports whether a request comes from one of Options.TrustedProxies, whose forwarded headers count.
+func (a *Auth) FromTrustedProxy(r *http.Request) bool {
 	direct := &http.Request{RemoteAddr: r.RemoteAddr}
 	return contains(a.opt.TrustedProxies, ClientAddr(direct, nil))
 }

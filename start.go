@@ -35,6 +35,9 @@ func (a *Auth) FromRequest(r *http.Request, o StartOptions) (StartOptions, error
 	if o.Client == (Client{}) {
 		o.Client = a.ClientOf(r)
 	}
+	if err := a.CheckCookies(r); err != nil {
+		return StartOptions{}, err
+	}
 	if err := a.offered(o); err != nil {
 		return StartOptions{}, err // before anybody looks at a credential
 	}

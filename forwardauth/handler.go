@@ -16,6 +16,8 @@ type Auth interface {
 	Check(r *http.Request, rules ...handstamp.Rule) (handstamp.Principal, error)
 	// CheckForwarded applies the origin rules to the request that a trusted proxy asks about.
 	CheckForwarded(r *http.Request) error
+	// FromTrustedProxy reports whether the forwarded headers of a request count.
+	FromTrustedProxy(r *http.Request) bool
 	// ReturnTo accepts a place of this application and answers the fallback for anything else.
 	ReturnTo(target, fallback string) string
 }

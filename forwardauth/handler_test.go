@@ -28,6 +28,8 @@ func (a *answers) Check(_ *http.Request, rules ...handstamp.Rule) (handstamp.Pri
 
 func (a *answers) CheckForwarded(*http.Request) error { return a.forwarded }
 
+func (a *answers) FromTrustedProxy(r *http.Request) bool { return r.Header.Get("X-Untrusted") == "" }
+
 func (a *answers) ReturnTo(target, fallback string) string {
 	if strings.HasPrefix(target, "https://app.example/") {
 		return target

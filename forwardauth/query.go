@@ -73,6 +73,9 @@ func navigation(r *http.Request) bool {
 // original is where the browser wanted to go, if that is a place of this application: ReturnTo decides, so a made-up header
 // sends nobody anywhere else. Empty if nothing says so.
 func (h *Handler) original(r *http.Request) string {
+	if !h.auth.FromTrustedProxy(r) {
+		return "" // anybody can write these headers
+	}
 	target := r.Header.Get("X-Original-URL")
 	if host := r.Header.Get("X-Forwarded-Host"); host != "" {
 		scheme := h.login.Scheme

@@ -207,6 +207,17 @@ func (f *Flow) clear(ctx context.Context, tx Tx, b budgets) error {
 	return nil
 }
 
+// Welcome makes the network of a client one that logged in to the account before: a sign-up begins a session, too. It
+// belongs into the transaction of the sign-up.
+func (f *Flow) Welcome(ctx context.Context, tx Tx, account string, c handstamp.Client) error {
+	now := f.auth.Now()
+	pair := Counter{Key: f.budgets(account, networkOf(c)).pair, Known: true, LastAt: now, ExpiresAt: now.Add(rememberKnown)}
+	if err := tx.PutCounter(ctx, pair); err != nil {
+		return fmt.Errorf("write a counter: %w", err)
+	}
+	return nil
+}
+
 // A sign-up is counted per network, by weight: one for an account that is made, more for an address that turns out to be
 // taken, since that answer is what somebody who collects addresses is after.
 const (

@@ -154,6 +154,9 @@ func (s *Server) refresh(w http.ResponseWriter, r *http.Request) error {
 	if req.IdempotencyKey, err = idempotencyKey(r); err != nil {
 		return err
 	}
+	if err := s.auth.CheckCookies(r); err != nil {
+		return err
+	}
 	if in.RefreshToken != nil {
 		req.Token = token.NewSecret(*in.RefreshToken)
 	} else if cookie, ok := s.auth.RefreshCookie(r); ok {

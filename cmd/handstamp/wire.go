@@ -44,6 +44,7 @@ func viewsOf(b memory.Base, place string) stores {
 type opening struct {
 	create  bool // make one if there is none; otherwise a mistyped path is an error and no empty database
 	migrate bool // bring an older one up to date
+	serve   bool // for a server: migrate=false also means that none is made
 	shared  bool // beside the server's own process: only what is on disk can be seen
 }
 
@@ -69,6 +70,9 @@ func openSQLite(ctx context.Context, cfg *config.Config, log *slog.Logger, how o
 	path := cfg.Database.Path
 	_, err := os.Stat(path)
 	absent := errors.Is(err, fs.ErrNotExist)
+	if absent && how.create && !how.migrate && how.serve {
+		return nil, fmt.Errorf("there is no database at %s, and migrate is false: make one with handstamp migrate", path)
+	}
 	if absent && !how.create {
 		return nil, fmt.Errorf("there is no database at %s: look at data_dir and database (handstamp config), or make one with handstamp migrate", path)
 	}
@@ -217,7 +221,7 @@ func openEngine(ctx context.Context, cfg *config.Config, log *slog.Logger, now f
 	if err != nil {
 		return nil, err
 	}
-	s, err := openStores(ctx, cfg, log, opening{create: true, migrate: cfg.Migrate})
+	s, err := openStores(ctx, cfg, log, opening{create: true, migrate: cfg.Migrate, serve: true})
 	if err != nil {
 		return nil, err
 	}

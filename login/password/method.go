@@ -99,6 +99,9 @@ func (m *Method) signUp(ctx context.Context, s login.SignUp, roles []string, fir
 		if err := tx.PutCredential(ctx, m.credential(account.Credential{}, u, hash)); err != nil {
 			return handstamp.Appended{}, fmt.Errorf("write the credential: %w", err)
 		}
+		if err := m.flow.Welcome(ctx, tx, accountKey(s.Email), s.Start.Client); err != nil {
+			return handstamp.Appended{}, err
+		}
 		return starting.In(ctx, tx)
 	})
 	if err != nil {
@@ -161,10 +164,13 @@ func (m *Method) Login(ctx context.Context, email account.Address, typed string,
 	return g, translate(err, "password")
 }
 
+// accountKey is the one text under which attempts at an account are counted.
+func accountKey(email account.Address) string { return "email:" + string(email) }
+
 // attempt is how a password fills the frame.
 func (m *Method) attempt(email account.Address, secret Secret) login.Attempt {
 	return login.Attempt{
-		Method: amr, Account: "email:" + string(email),
+		Method: amr, Account: accountKey(email),
 		Find: func(ctx context.Context) (handstamp.UserID, error) {
 			user, err := m.accounts.Users().ByEmail(ctx, email)
 			return user.ID, err
