@@ -36,15 +36,13 @@ func TestS4_NothingIsAdopted(t *testing.T) {
 	w := newWorld(t, settings{})
 	ada := w.signUp("ada@example.com", "session", "cookie")
 	planted := ada.cookie("/", "__Host-handstamp")
-	bob := w.stranger()
-	bob.email = "bob@example.com"
 	for _, value := range []string{planted, "hs_s_aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa000000", "x", ""} {
 		body := m{"email": "bob@example.com", "password": typed}
 		path := "/v1/login"
 		if value == planted {
 			path = "/v1/signup"
 		}
-		a := bob.do("POST", path, body, "Cookie", "__Host-handstamp="+value)
+		a := w.stranger().do("POST", path, body, "Cookie", "__Host-handstamp="+value)
 		if a.status > 201 {
 			t.Fatalf("login with a planted cookie = %d %s", a.status, a.raw)
 		}
@@ -485,4 +483,17 @@ func TestEndingAllIsBounded(t *testing.T) {
 	}
 	bob.del("/v1/sessions?keep=current").want(200)
 	ada.get("/v1/session").want(200)
+}
+
+// TestS18_DoubledCookies: what carries the session cookie, or the refresh cookie, twice is nobody's, also at login and
+// refresh.
+func TestS18_DoubledCookies(t *testing.T) {
+	w := newWorld(t, settings{})
+	w.signUp("ada@example.com", "session", "cookie")
+	good := m{"email": "ada@example.com", "password": typed}
+	for _, cookie := range []string{"__Host-handstamp=a; __Host-handstamp=a", "__Secure-handstamp-refresh=a; __Secure-handstamp-refresh=b"} {
+		w.stranger().do("POST", "/v1/login", good, "Cookie", cookie).refused(400, "duplicate_credential")
+		w.stranger().do("POST", "/v1/refresh", nil, "Cookie", cookie).refused(400, "duplicate_credential")
+		w.stranger().do("POST", "/v1/signup", m{"email": "bob@example.com", "password": typed}, "Cookie", cookie).refused(400, "duplicate_credential")
+	}
 }
