@@ -9,6 +9,7 @@ import (
 
 	"github.com/handstamp/handstamp/id"
 	"github.com/handstamp/handstamp/jwt"
+	"github.com/handstamp/handstamp/revoke"
 	"github.com/handstamp/handstamp/token"
 )
 
@@ -96,7 +97,27 @@ func (a *Auth) inspectValue(ctx context.Context, text string) Inspection {
 	if found, err := a.store.Sessions().Find(ctx, Lookup{Session: id.Session(genuine.Session)}); err == nil {
 		in.Session, in.Subject = found.Session, found.Subject
 	}
+	a.dateEvent(in)
 	return in
+}
+
+// dateEvent adds when the event happened that decided, where the record does not say so and the log still remembers it.
+func (a *Auth) dateEvent(in Inspection) {
+	d, ok := errors.AsType[*DeniedError](in.Err)
+	if !ok || d.By == 0 || !d.Since.IsZero() {
+		return
+	}
+	set := a.log.Set()
+	for _, events := range [][]revoke.Event{
+		set.Find(revoke.KindUser, in.Claims.Subject), set.Find(revoke.KindSession, in.Claims.Session),
+		set.Find(revoke.KindKey, in.Claims.KeyID), set.Find(revoke.KindAll, ""),
+	} {
+		for _, e := range events {
+			if e.Seq == d.By {
+				d.Since = e.At
+			}
+		}
+	}
 }
 
 // inspectRefresh runs the decision of a refresh without acting on it.

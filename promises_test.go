@@ -1,6 +1,7 @@
 package handstamp_test
 
 import (
+	"errors"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -185,5 +186,23 @@ func TestS13_ReuseLosesToALogOut(t *testing.T) {
 	wantReason(t, err, handstamp.ReasonRevoked)
 	if n := len(e.audited(t, audit.RefreshReused)); n != 0 {
 		t.Errorf("%d thefts in the audit log", n)
+	}
+}
+
+// TestInspectDatesWhatDecided: a stale token says by which event, and since when.
+func TestInspectDatesWhatDecided(t *testing.T) {
+	for _, b := range backends() {
+		t.Run(b.name, func(t *testing.T) {
+			e := setup{store: b.open(t)}.open(t)
+			g := e.start(t, "ada", handstamp.ModeToken)
+			e.clock.Advance(time.Minute)
+			changed := must[handstamp.Ended](t)(e.Changed(t.Context(), "ada", handstamp.EndOptions{}))
+			e.clock.Advance(time.Minute)
+			in := e.Inspect(t.Context(), g.AccessToken.Reveal())
+			d, ok := errors.AsType[*handstamp.DeniedError](in.Err)
+			if !ok || d.Reason != handstamp.ReasonStale || d.By != changed.By || !d.Since.Equal(e.clock.Now().Add(-time.Minute)) {
+				t.Errorf("Inspect = %+v, want stale by event %d, a minute ago", in.Err, changed.By)
+			}
+		})
 	}
 }
