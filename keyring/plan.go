@@ -1,6 +1,7 @@
 package keyring
 
 import (
+	"slices"
 	"time"
 
 	"github.com/handstamp/handstamp/jwt"
@@ -11,6 +12,12 @@ const (
 	// verifier's copy of the key set lives 5 minutes, and the process that
 	// served it may have read the store as long before.
 	PublishFor = 10 * time.Minute
+
+	// ahead is how long before the turn of one key the key after it is made:
+	// when the turn comes, that one has been published long enough to take
+	// over from a key that is revoked in the first moment of its work. The
+	// rest is time for maintenance to run.
+	ahead = PublishFor + 5*time.Minute
 
 	// A retired key stays for the longest life of its tokens and this:
 	// clocks, and processes that had not yet seen that its turn was over.
@@ -79,11 +86,7 @@ func (p policy) plan(s *snapshot, now time.Time) []change {
 
 func (p policy) planUse(s *snapshot, u Use, now time.Time) []change {
 	keys := s.of(u)
-	var serial uint64
-	if n := len(keys); n > 0 {
-		serial = keys[n-1].Serial
-	}
-	fresh := Record{Algorithm: p.algorithmOf(u), Use: u, Serial: serial + 1, CreatedAt: now}
+	fresh := p.fresh(keys, u, now)
 	cur := current(keys, now)
 	var changes []change
 	for i := range keys {
@@ -109,28 +112,58 @@ func (p policy) planUse(s *snapshot, u Use, now time.Time) []change {
 	if active.Algorithm != fresh.Algorithm || worn {
 		due = now
 	}
-	standby := -1
-	for i := cur + 1; i < len(keys); i++ {
-		if !keys[i].usable() {
-			continue
+	return p.planTurns(changes, keys[cur+1:], fresh, due)
+}
+
+// fresh is the next key of a use, without id, material and turn.
+func (p policy) fresh(keys []entry, u Use, now time.Time) Record {
+	var serial uint64
+	if n := len(keys); n > 0 {
+		serial = keys[n-1].Serial
+	}
+	return Record{Algorithm: p.algorithmOf(u), Use: u, Serial: serial + 1, CreatedAt: now}
+}
+
+// planTurns plans the turns of the waiting keys, the first at due or as soon
+// after as it may, the others a period apart, and makes the next one, fresh,
+// when the last turn is near.
+func (p policy) planTurns(changes []change, waiting []entry, fresh Record, due time.Time) []change {
+	now := fresh.CreatedAt
+	standbys := p.standbys(waiting, fresh.Use)
+	for i := range waiting {
+		if e := &waiting[i]; e.usable() && e.Algorithm != fresh.Algorithm && e.ActivateAt.Before(due) {
+			due = e.ActivateAt // the later serial wins at the same moment
 		}
-		if keys[i].Algorithm == fresh.Algorithm {
-			standby = i
-		} else if keys[i].ActivateAt.Before(due) {
-			due = keys[i].ActivateAt // the later serial wins at the same moment
+	}
+	var last time.Time
+	for _, e := range standbys {
+		last = e.ActivateAt
+		// Only ever earlier: processes with different settings would
+		// otherwise push it to and fro.
+		if at := latest(due, ready(&e.Record, now)); at.Before(last) {
+			last = at
+			changes = reschedule(changes, e, at)
+		}
+		due = last.Add(p.rotateEvery)
+	}
+	if len(standbys) > 0 && now.Add(ahead).Before(last) {
+		return changes
+	}
+	fresh.ActivateAt = latest(due, now.Add(PublishFor))
+	// Before any turn that comes at once: after that write there has to be a
+	// standby already.
+	return slices.Insert(changes, 0, change{kind: create, rec: fresh})
+}
+
+// standbys are the keys that wait for their turn, in its order.
+func (p policy) standbys(waiting []entry, u Use) []*entry {
+	var out []*entry
+	for i := range waiting {
+		if e := &waiting[i]; e.usable() && e.Algorithm == p.algorithmOf(u) {
+			out = append(out, e)
 		}
 	}
-	if standby < 0 {
-		fresh.ActivateAt = latest(due, now.Add(PublishFor))
-		return append(changes, change{kind: create, rec: fresh})
-	}
-	// Only ever earlier: processes with different settings would otherwise
-	// push it to and fro.
-	at := latest(due, ready(&keys[standby].Record, now))
-	if at.Before(keys[standby].ActivateAt) {
-		changes = reschedule(changes, &keys[standby], at)
-	}
-	return changes
+	return out
 }
 
 // planKey does what is due for one key by itself.

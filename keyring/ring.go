@@ -1,6 +1,7 @@
 // Package keyring keeps the keys of value tokens for a fleet: it creates,
-// publishes, activates, retires and removes them, with one standby key always
-// published, so that an emergency finds a key that every verifier has.
+// publishes, activates, retires and removes them, with a standby key always
+// published, so that an emergency finds a key that every verifier has: the
+// key after the standby is made before the standby's turn.
 //
 // It gives lock-free answers on the path of a request ([Ring.Signer],
 // [Ring.Key]) and one step of housekeeping ([Ring.Maintain]) that any number
@@ -165,17 +166,21 @@ func (r *Ring) maintain(ctx context.Context, now time.Time) error {
 		if len(changes) == 0 {
 			return sealedErr
 		}
-		for _, c := range changes {
-			err := r.apply(ctx, s, c)
-			if errors.Is(err, ErrConflict) {
-				break
-			}
-			if err != nil {
-				return err
-			}
+		if err := r.applyAll(ctx, s, changes); err != nil && !errors.Is(err, ErrConflict) {
+			return err
 		}
 	}
 	return fmt.Errorf("other processes keep writing: %w", ErrConflict)
+}
+
+// applyAll writes changes until one fails.
+func (r *Ring) applyAll(ctx context.Context, s *snapshot, changes []change) error {
+	for _, c := range changes {
+		if err := r.apply(ctx, s, c); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // apply writes one change.
@@ -242,9 +247,9 @@ func (e *entry) marshal() ([]byte, error) {
 }
 
 // Rotate brings in the standby before its planned time. If it has been
-// published for [PublishFor] it is active when Rotate returns; otherwise it
-// will be at the time returned, on all processes, since a key must be known
-// everywhere before it signs. Asking again before that changes nothing and
+// published for [PublishFor], and the active key has been active as long, it
+// is active when Rotate returns; otherwise it will be at the time returned, on
+// all processes, since a key must be known everywhere before it signs. Asking again before that changes nothing and
 // gives the same time. With Encrypt both keys rotate, and the later time is
 // returned. Tokens of the old keys stay good until they run out: to end those
 // too, revoke the key.
@@ -278,22 +283,20 @@ func (r *Ring) rotate(ctx context.Context, u Use, now time.Time) (time.Time, err
 		}
 		s := r.state.Load()
 		keys := s.of(u)
-		standby := -1
-		for i := current(keys, now) + 1; i < len(keys); i++ {
-			if keys[i].usable() && keys[i].Algorithm == r.policy.algorithmOf(u) {
-				standby = i
-			}
-		}
-		if standby < 0 {
+		cur := current(keys, now)
+		standbys := r.policy.standbys(keys[cur+1:], u)
+		if cur < 0 || len(standbys) == 0 {
 			continue // somebody else revoked or rotated it this moment
 		}
-		rec := keys[standby].Record
-		at := ready(&rec, now)
-		if !at.Before(rec.ActivateAt) {
-			return rec.ActivateAt, nil // planned for then or earlier
+		next := &standbys[0].Record
+		// One turn in a PublishFor: who asks twice must not use up the key
+		// that stands by.
+		due := latest(now, keys[cur].ActivateAt.Add(PublishFor))
+		at := latest(due, ready(next, now))
+		if !at.Before(next.ActivateAt) {
+			return next.ActivateAt, nil // planned for then or earlier
 		}
-		rec.ActivateAt = at
-		err := r.apply(ctx, s, change{kind: put, rec: rec})
+		err := r.applyAll(ctx, s, r.policy.planTurns(nil, keys[cur+1:], r.policy.fresh(keys, u, now), due))
 		if err == nil {
 			return at, nil
 		}
