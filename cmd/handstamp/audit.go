@@ -18,11 +18,9 @@ type auditCmd struct {
 }
 
 type auditListCmd struct {
-	User  string `placeholder:"USER" help:"Only what this user did or what was done to them: an address or any user id."`
-	Kind  string `placeholder:"KIND" help:"Only this kind, such as login.failed."`
-	After string `placeholder:"ID" help:"Go on after (that is: before in time) this entry."`
-	Limit int    `default:"100" help:"At most so many, 1 to 1,000."`
-	JSON  bool   `name:"json" help:"Print JSON."`
+	User string `placeholder:"USER" help:"Only what this user did or what was done to them: an address or any user id."`
+	Kind string `placeholder:"KIND" help:"Only this kind, such as login.failed."`
+	paging
 }
 
 // auditView is an entry in JSON, as the administration API writes one.
@@ -39,9 +37,17 @@ type auditView struct {
 	Detail    map[string]string   `json:"detail"`
 }
 
+func viewAudit(e audit.Event) auditView {
+	detail := e.Detail
+	if detail == nil {
+		detail = map[string]string{}
+	}
+	return auditView{e.ID, stamp(e.At), e.Kind, e.Actor, e.Target, e.Session, e.IP, e.UserAgent, e.RequestID, detail}
+}
+
 // Run lists entries of the audit log.
 func (c *auditListCmd) Run(ctx context.Context, a *app) error {
-	if err := checkLimit(c.Limit); err != nil {
+	if err := c.check("an entry", "evt_"); err != nil {
 		return err
 	}
 	t, err := a.openTool(ctx, need{})
@@ -49,50 +55,24 @@ func (c *auditListCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer t.end()
-	page, next, err := t.auditPage(ctx, c)
-	if err != nil {
-		return err
-	}
-	if c.JSON {
-		views := make([]auditView, len(page))
-		for i, e := range page {
-			detail := e.Detail
-			if detail == nil {
-				detail = map[string]string{}
-			}
-			views[i] = auditView{e.ID, stamp(e.At), e.Kind, e.Actor, e.Target, e.Session, e.IP, e.UserAgent, e.RequestID, detail}
-		}
-		return a.printJSON(map[string]any{"events": views, "next": next})
-	}
-	var rows [][]string
-	for _, e := range page {
-		rows = append(rows, []string{when(e.At, a.now()), string(e.Kind), e.Actor, e.Target, string(e.Session), e.IP, detailOf(e)})
-	}
-	a.moreNote(next)
-	return a.printTable([]string{"AT", "KIND", "BY", "TO", "SESSION", "FROM", "DETAIL"}, rows)
-}
-
-func (t *tool) auditPage(ctx context.Context, c *auditListCmd) ([]audit.Event, *string, error) {
-	f := audit.Filter{Kind: audit.Kind(c.Kind), Before: id.Audit(c.After), Limit: c.Limit}
-	var err error
+	var user handstamp.UserID
 	if c.User != "" {
 		// Entries outlive the account they speak of, so any id will do.
-		if f.User, err = t.anyUser(ctx, c.User); err != nil {
-			return nil, nil, err
+		if user, err = t.anyUser(ctx, c.User); err != nil {
+			return err
 		}
 	}
-	log := t.store.Audit()
-	all, err := log.List(ctx, f)
-	if err != nil || len(all) < c.Limit {
-		return all, nil, err
-	}
-	f.Before, f.Limit = all[len(all)-1].ID, 1
-	more, err := log.List(ctx, f)
-	if err != nil || len(more) == 0 {
-		return all, nil, err
-	}
-	next := string(f.Before)
-	return all, &next, nil
+	return listing[audit.Event, auditView]{
+		name: "events",
+		fetch: func(after string, limit int) ([]audit.Event, error) {
+			return t.store.Audit().List(ctx, audit.Filter{Kind: audit.Kind(c.Kind), User: user, Before: id.Audit(after), Limit: limit})
+		},
+		id: func(e audit.Event) string { return string(e.ID) }, view: viewAudit,
+		head: []string{"AT", "KIND", "BY", "TO", "SESSION", "FROM", "DETAIL"},
+		row: func(e audit.Event) []string {
+			return []string{when(e.At, a.now()), string(e.Kind), e.Actor, e.Target, string(e.Session), e.IP, detailOf(e)}
+		},
+	}.print(a, c.paging)
 }
 
 func detailOf(e audit.Event) string {

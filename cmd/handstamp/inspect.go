@@ -170,7 +170,7 @@ func meaning(check string) string {
 		"generation":              "it was spent, and a later one is in use: whoever presents it now ends the session, since one of the two was stolen",
 		"ahead_of_restored_store": "it is newer than the database, which was put back from a backup",
 		"kind":                    "a token of this kind opens nothing but its own door",
-		"setup":                   "this link was used, voided by a newer one, or has run out",
+		"setup":                   "this link was used, voided by a newer one, or has run out, or there is an administrator already",
 		"size":                    "it is longer than any token of ours",
 		"form":                    "it is not in the compact form of a token, or not in canonical base64url",
 		"header":                  "its header is no strict JSON, or has a parameter that must not be there",

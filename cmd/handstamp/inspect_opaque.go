@@ -20,7 +20,14 @@ func (t *tool) inspectSetup(ctx context.Context, in *inspection, text string) er
 	if in.Check != "" {
 		return nil
 	}
-	err := t.logins.LoginWork().Do(ctx, func(tx login.Tx) error {
+	hasAdmin, err := t.accounts.HasAdmin(ctx)
+	if err != nil {
+		return fmt.Errorf("look for an administrator: %w", err)
+	}
+	err = t.logins.LoginWork().Do(ctx, func(tx login.Tx) error {
+		if hasAdmin {
+			return login.ErrSetup
+		}
 		if err := t.flow.TakeSetup(ctx, tx, token.NewSecret(text), cliClient()); err != nil {
 			return err
 		}

@@ -51,16 +51,18 @@ func (c *keyRotateCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer t.end()
+	// The ring writes its records one by one, each by itself, so the entry cannot be in the transaction of the change. It
+	// comes first: an entry about a rotation that failed misleads nobody, a rotation without one would.
+	entry := t.auth.AuditEntry(cliClient(), audit.Event{Kind: audit.KeyRotated, Detail: map[string]string{"step": "requested"}})
+	if err := t.auth.RecordAudit(ctx, entry); err != nil {
+		return fmt.Errorf("the keys were not rotated: %w", err)
+	}
 	if err := t.ring.Maintain(ctx); err != nil {
 		return err
 	}
 	at, err := t.ring.Rotate(ctx, a.now())
 	if err != nil {
 		return err
-	}
-	entry := t.auth.AuditEntry(cliClient(), audit.Event{Kind: audit.KeyRotated, Detail: map[string]string{"active_from": at.UTC().Format("2006-01-02T15:04:05Z")}})
-	if err := t.auth.RecordAudit(ctx, entry); err != nil {
-		return fmt.Errorf("the keys rotate, but the audit log does not say so: %w", err)
 	}
 	return a.say("the next key signs from %s; it is published already", when(at, a.now()))
 }

@@ -22,7 +22,8 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// Exit codes: a script can tell a command that it wrote wrongly from one that failed.
+// Exit codes: a script can tell a command that it wrote wrongly, which the same words never mend (an unknown flag, no
+// address, a weak password, a bad configuration), from one that failed (an unknown user, a taken address, no database).
 const (
 	exitOK      = 0
 	exitFailure = 1
@@ -99,7 +100,7 @@ func (a *app) fail(err error) int {
 		return exitOK
 	}
 	code := exitFailure
-	if _, ok := errors.AsType[*usageError](err); ok {
+	if refused(err) {
 		code = exitUsage
 	}
 	if list, ok := errors.AsType[*configError](err); ok {

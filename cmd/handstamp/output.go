@@ -100,22 +100,6 @@ func orEmpty[T any](items []T) []T {
 	return items
 }
 
-// pageOf cuts a page that was asked for with one item more than wanted, and says from which item the next one goes on.
-func pageOf[T any](items []T, limit int, cursor func(T) string) (page []T, next *string) {
-	if len(items) <= limit {
-		return items, nil
-	}
-	c := cursor(items[limit-1])
-	return items[:limit], &c
-}
-
-// moreNote tells a person how to see the rest of a list.
-func (a *app) moreNote(next *string) {
-	if next != nil {
-		a.note("there are more: add --after %s", *next)
-	}
-}
-
 // readLine reads one line of at most limit bytes, without its end.
 func readLine(r io.Reader, limit int64) (string, error) {
 	b, err := io.ReadAll(io.LimitReader(r, limit+1))

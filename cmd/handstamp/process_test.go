@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"encoding/json"
 	"io"
 	"net"
@@ -67,6 +68,8 @@ type site struct {
 	ops    string
 	env    []string
 	args   []string // of serve
+
+	connect func(*exec.Cmd) // says where the outputs of serve go instead, if not nil
 
 	cmd    *exec.Cmd
 	exited chan error
@@ -149,6 +152,9 @@ func (s *site) spawn() {
 	s.cmd.Dir, s.cmd.Env = s.dir, s.env
 	s.stdout, s.stderr = &output{}, &output{}
 	s.cmd.Stdout, s.cmd.Stderr = s.stdout, s.stderr
+	if s.connect != nil {
+		s.connect(s.cmd)
+	}
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
@@ -206,6 +212,16 @@ func (s *site) must(args ...string) string {
 		s.t.Fatalf("handstamp %s: exit %d\n%s%s", strings.Join(args, " "), code, stdout, stderr)
 	}
 	return stdout
+}
+
+// database opens the database beside the server.
+func (s *site) database() *sql.DB {
+	s.t.Helper()
+	db, err := sql.Open("sqlite", filepath.Join(s.dir, "handstamp-data", "handstamp.db"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return db
 }
 
 // grant is what a login answers.

@@ -3,7 +3,10 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+
+	"github.com/handstamp/handstamp"
 )
 
 // restoredCmd is "handstamp restored". A database that was put back knows an old state: revocations since then are
@@ -23,6 +26,9 @@ func (c *restoredCmd) Run(ctx context.Context, a *app) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
+	if err := s.idle(ctx); err != nil {
+		return err
+	}
 	head, err := s.restored(ctx, c.KeepSessions, a.now().UTC())
 	if err != nil {
 		return err
@@ -31,4 +37,22 @@ func (c *restoredCmd) Run(ctx context.Context, a *app) (err error) {
 		return a.say("the log goes on as a new one from event %d; sessions were kept, also those that were ended after the backup was made", head.Seq)
 	}
 	return a.say("the log goes on as a new one from event %d; everybody has to log in again", head.Seq)
+}
+
+// idle is an error while a server uses the database: what such a server did since it found the database as it is would
+// be taken for a part of the backup. The verifiers of a backup are not taken for servers: they are asked, and waited for
+// as long as their lease may last. To set the lease that is there changes nothing else.
+func (s *stores) idle(ctx context.Context) error {
+	agreed, err := s.store.Settle(ctx, handstamp.Settings{})
+	if err != nil {
+		return fmt.Errorf("read the settings of this database: %w", err)
+	}
+	if agreed.Lease == 0 {
+		return nil // no server ever used it
+	}
+	err = s.setLease(ctx, agreed.Lease)
+	if errors.Is(err, handstamp.ErrConflict) {
+		return errors.New("a server uses this database: stop it, then run handstamp restored; nothing was changed")
+	}
+	return err
 }

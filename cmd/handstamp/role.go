@@ -55,6 +55,12 @@ type roleSetCmd struct {
 
 // Run defines a role.
 func (c *roleSetCmd) Run(ctx context.Context, a *app) error {
+	if err := checkRoles([]string{c.Name}); err != nil {
+		return err
+	}
+	if err := checkPermissions(c.Permissions); err != nil {
+		return err
+	}
 	t, err := a.openTool(ctx, need{create: true})
 	if err != nil {
 		return err

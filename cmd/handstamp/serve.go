@@ -25,7 +25,11 @@ func (c *serveCmd) Run(ctx context.Context, a *app) (err error) {
 		return err
 	}
 	log := a.logger(cfg)
-	for _, w := range warnings {
+	open, err := config.CheckPlaces(cfg)
+	if err != nil {
+		return err
+	}
+	for _, w := range append(warnings, open...) {
 		log.Warn("configuration", "key", w.Key, "warning", w.Text)
 	}
 	stopClock, err := a.moveClock()

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -54,66 +53,8 @@ func TestServe_from_nothing_to_logged_out(t *testing.T) {
 	if err := s.stop(); err != nil {
 		t.Errorf("stop: %v\n%s", err, s.stderr)
 	}
-	if out := s.stdout.String(); !strings.Contains(out, "http://"+s.addr+"/setup#hs_b_") || !strings.Contains(out, "/v1/signup") {
-		t.Errorf("the terminal does not say where to go next:\n%s", out)
-	}
-}
-
-// The link that makes the first administrator is in no log, works once, and is not offered again once there is one.
-func TestP16_setup_link(t *testing.T) {
-	t.Parallel()
-	s := newSite(t, "")
-	s.start()
-	link := regexp.MustCompile(`http://[^/]+/setup#(hs_b_\S+)`).FindStringSubmatch(s.stdout.String())
-	if link == nil {
-		t.Fatalf("no link in\n%s", s.stdout)
-	}
-	secret := link[1]
-	if strings.Contains(s.stderr.String(), "hs_b_") {
-		t.Error("the link is in the log")
-	}
-	if code, out, _ := s.run(secret, "inspect"); code != 0 || !strings.Contains(out, "accepted now  yes") {
-		t.Errorf("inspect of the link: %d\n%s", code, out)
-	}
-	body := map[string]any{"token": secret, "email": "root@example.com", "password": goodPassword}
-	first, _ := s.call("POST", "/v1/setup", "", body)
-	if first != http.StatusCreated {
-		t.Fatalf("first use = %d", first)
-	}
-	body["email"] = "thief@example.com"
-	if again, _ := s.call("POST", "/v1/setup", "", body); again < 400 || again >= 500 {
-		t.Errorf("second use = %d", again)
-	}
-	if _, out, _ := s.run(secret, "inspect"); !strings.Contains(out, "accepted now  no") {
-		t.Errorf("inspect of the used link:\n%s", out)
-	}
-	if out := s.must("user", "show", "root@example.com"); !strings.Contains(out, "admin") {
-		t.Errorf("the first administrator is\n%s", out)
-	}
-	if err := s.stop(); err != nil {
-		t.Error(err)
-	}
-	s.start()
-	if strings.Contains(s.stdout.String(), "/setup#") {
-		t.Error("a link is offered although there is an administrator")
-	}
-}
-
-// A link in a log would be read by whoever reads logs: with JSON on standard output's place there is none.
-func TestP16_no_setup_link_with_json_log(t *testing.T) {
-	t.Parallel()
-	s := newSite(t, "", "HANDSTAMP_LOG_FORMAT=json", "HANDSTAMP_LOG_LEVEL=debug")
-	s.start()
-	if err := s.stop(); err != nil {
-		t.Error(err)
-	}
-	if both := s.stdout.String() + s.stderr.String(); strings.Contains(both, "hs_b_") || !strings.Contains(both, "user add") {
-		t.Errorf("with a JSON log:\n%s", both)
-	}
-	for line := range strings.Lines(s.stderr.String()) {
-		if !json.Valid([]byte(line)) {
-			t.Errorf("a line of the log is no JSON: %q", line)
-		}
+	if out := s.stdout.String(); !strings.Contains(out, "http://"+s.addr+"/openapi.json") || !strings.Contains(out, "/v1/signup") {
+		t.Errorf("the server does not say where to go next:\n%s", out)
 	}
 }
 
@@ -265,16 +206,10 @@ func TestServe_port_in_use(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, "")
 	s.start()
-	code, out, stderr := s.run("", "serve")
+	code, _, stderr := s.run("", "serve")
 	line := stderr[strings.LastIndex(strings.TrimSpace(stderr), "\n")+1:]
 	if code != exitFailure || !strings.Contains(line, "address already in use: stop the program that uses the address") {
 		t.Errorf("exit %d: %s", code, line)
-	}
-	if strings.Contains(out, "setup#") {
-		t.Error("a second server made a link, which voids the first one's")
-	}
-	if _, found, _ := s.run(regexp.MustCompile(`hs_b_\S+`).FindString(s.stdout.String()), "inspect"); !strings.Contains(found, "accepted now  yes") {
-		t.Errorf("the running server's link is void:\n%s", found)
 	}
 }
 
@@ -377,5 +312,49 @@ func TestF27_restored_backup(t *testing.T) {
 			t.Errorf("%v: login = %d", c.args, status)
 		}
 		s.kill()
+	}
+}
+
+// What must not be done beside a server is refused in one line, and changes nothing; when the server is gone it works,
+// also if it went without a word.
+func TestCommand_refused_beside_a_server(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(s *site){
+		"stopped": func(s *site) {
+			if err := s.stop(); err != nil {
+				s.t.Error(err)
+			}
+		},
+		"killed": (*site).kill,
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t, "", "HANDSTAMP_REVOCATION_LEASE=500ms")
+			s.start()
+			g := s.signUp("ada@example.com", "token")
+			for _, c := range []struct {
+				args []string
+				line string
+			}{
+				{[]string{"restored"}, "a server uses this database: stop it, then run handstamp restored; nothing was changed"},
+				{[]string{"restored", "--keep-sessions"}, "a server uses this database: stop it, then run handstamp restored; nothing was changed"},
+				{[]string{"migrate", "--set-lease", "--revocation-lease", "3s"}, "a server uses this database: stop it, then set the lease; nothing was changed"},
+			} {
+				code, out, errs := s.run("", c.args...)
+				if code != exitFailure || errs != "handstamp: "+c.line+"\n" {
+					t.Errorf("%v: exit %d\n%s%s", c.args, code, out, errs)
+				}
+			}
+			if got := s.check(g.Access); got != http.StatusOK {
+				t.Errorf("check after the refusals = %d", got)
+			}
+			end(s)
+			if out := s.must("restored"); !strings.Contains(out, "everybody has to log in again") {
+				t.Error(out)
+			}
+			s.start()
+			if got := s.check(g.Access); got != http.StatusUnauthorized {
+				t.Errorf("check after restored = %d", got)
+			}
+		})
 	}
 }

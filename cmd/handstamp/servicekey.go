@@ -88,18 +88,14 @@ func (c *serviceKeyAddCmd) wanted(now time.Time) (account.NewServiceKey, error) 
 	case c.ExpiresIn > 0:
 		n.ExpiresAt = now.Add(c.ExpiresIn)
 	}
-	return n, nil
+	return n, checkPermissions(n.Permissions)
 }
 
-type serviceKeyListCmd struct {
-	After string `placeholder:"ID" help:"Go on after this key."`
-	Limit int    `default:"100" help:"At most so many, 1 to 1,000."`
-	JSON  bool   `name:"json" help:"Print JSON."`
-}
+type serviceKeyListCmd struct{ paging }
 
 // Run lists keys.
 func (c *serviceKeyListCmd) Run(ctx context.Context, a *app) error {
-	if err := checkLimit(c.Limit); err != nil {
+	if err := c.check("a service key", "key_"); err != nil {
 		return err
 	}
 	t, err := a.openTool(ctx, need{})
@@ -107,24 +103,17 @@ func (c *serviceKeyListCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer t.end()
-	all, err := t.accounts.Users().ServiceKeys(ctx, id.ServiceKey(c.After), c.Limit+1)
-	if err != nil {
-		return err
-	}
-	page, next := pageOf(all, c.Limit, func(k handstamp.ServiceKey) string { return string(k.ID) })
-	if c.JSON {
-		views := make([]serviceKeyView, len(page))
-		for i, k := range page {
-			views[i] = viewServiceKey(k)
-		}
-		return a.printJSON(map[string]any{"service_keys": views, "next": next})
-	}
-	var rows [][]string
-	for _, k := range page {
-		rows = append(rows, []string{string(k.ID), k.Name, wordsOf(k.Permissions), when(k.CreatedAt, a.now()), when(k.ExpiresAt, a.now())})
-	}
-	a.moreNote(next)
-	return a.printTable([]string{"ID", "NAME", "PERMISSIONS", "CREATED", "EXPIRES"}, rows)
+	return listing[handstamp.ServiceKey, serviceKeyView]{
+		name: "service_keys",
+		fetch: func(after string, limit int) ([]handstamp.ServiceKey, error) {
+			return t.accounts.Users().ServiceKeys(ctx, id.ServiceKey(after), limit)
+		},
+		id: func(k handstamp.ServiceKey) string { return string(k.ID) }, view: viewServiceKey,
+		head: []string{"ID", "NAME", "PERMISSIONS", "CREATED", "EXPIRES"},
+		row: func(k handstamp.ServiceKey) []string {
+			return []string{string(k.ID), k.Name, wordsOf(k.Permissions), when(k.CreatedAt, a.now()), when(k.ExpiresAt, a.now())}
+		},
+	}.print(a, c.paging)
 }
 
 type serviceKeyDeleteCmd struct {

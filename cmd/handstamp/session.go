@@ -51,15 +51,13 @@ func (t *tool) elsewhere() error {
 }
 
 type sessionListCmd struct {
-	User  string `placeholder:"USER" help:"Only this user's: an address or any user id."`
-	After string `placeholder:"ID" help:"Go on after this session."`
-	Limit int    `default:"100" help:"At most so many, 1 to 1,000."`
-	JSON  bool   `name:"json" help:"Print JSON."`
+	User string `placeholder:"USER" help:"Only this user's: an address or any user id."`
+	paging
 }
 
 // Run lists sessions.
 func (c *sessionListCmd) Run(ctx context.Context, a *app) error {
-	if err := checkLimit(c.Limit); err != nil {
+	if err := c.check("a session", "ses_"); err != nil {
 		return err
 	}
 	t, err := a.openTool(ctx, need{})
@@ -70,30 +68,24 @@ func (c *sessionListCmd) Run(ctx context.Context, a *app) error {
 	if err := t.elsewhere(); err != nil {
 		return err
 	}
-	f := handstamp.SessionFilter{After: handstamp.SessionID(c.After), Limit: c.Limit + 1, Now: a.now().UTC()}
+	var user handstamp.UserID
 	if c.User != "" {
-		if f.User, err = t.anyUser(ctx, c.User); err != nil {
+		if user, err = t.anyUser(ctx, c.User); err != nil {
 			return err
 		}
 	}
-	all, err := t.store.Sessions().List(ctx, f)
-	if err != nil {
-		return fmt.Errorf("list sessions: %w", err)
-	}
-	page, next := pageOf(all, c.Limit, func(s handstamp.Session) string { return string(s.ID) })
-	if c.JSON {
-		views := make([]sessionView, len(page))
-		for i, s := range page {
-			views[i] = viewSession(s)
-		}
-		return a.printJSON(map[string]any{"sessions": views, "next": next})
-	}
-	var rows [][]string
-	for _, s := range page {
-		rows = append(rows, []string{string(s.ID), string(s.User), string(s.Mode), when(s.CreatedAt, a.now()), when(s.SeenAt, a.now()), s.IP, s.UserAgent})
-	}
-	a.moreNote(next)
-	return a.printTable([]string{"ID", "USER", "MODE", "CREATED", "LAST SEEN", "FROM", "WITH"}, rows)
+	now := a.now().UTC()
+	return listing[handstamp.Session, sessionView]{
+		name: "sessions",
+		fetch: func(after string, limit int) ([]handstamp.Session, error) {
+			return t.store.Sessions().List(ctx, handstamp.SessionFilter{User: user, After: handstamp.SessionID(after), Limit: limit, Now: now})
+		},
+		id: func(s handstamp.Session) string { return string(s.ID) }, view: viewSession,
+		head: []string{"ID", "USER", "MODE", "CREATED", "LAST SEEN", "FROM", "WITH"},
+		row: func(s handstamp.Session) []string {
+			return []string{string(s.ID), string(s.User), string(s.Mode), when(s.CreatedAt, now), when(s.SeenAt, now), s.IP, s.UserAgent}
+		},
+	}.print(a, c.paging)
 }
 
 type sessionRevokeCmd struct {

@@ -222,7 +222,7 @@ func (t *tool) user(ctx context.Context, named string) (account.User, error) {
 	}
 	address, err := account.ParseAddress(named)
 	if err != nil {
-		return account.User{}, usage("this is no address: %v", err)
+		return account.User{}, usage("this is no address: %s", rule(err))
 	}
 	user, err := t.accounts.Users().ByEmail(ctx, address)
 	return user, notFound(err, "there is no user with this address: see handstamp user list")
@@ -241,7 +241,7 @@ func (t *tool) anyUser(ctx context.Context, named string) (handstamp.UserID, err
 	}
 	u, err := id.ParseUser(named)
 	if err != nil {
-		return "", usage("this is no user: %v", err)
+		return "", usage("this is no user: %s", rule(err))
 	}
 	if !strings.Contains(named, "@") {
 		return u, nil

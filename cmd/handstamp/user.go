@@ -54,7 +54,10 @@ type userAddCmd struct {
 func (c *userAddCmd) Run(ctx context.Context, a *app) error {
 	email, err := account.ParseAddress(c.Email)
 	if err != nil {
-		return usage("--email: %v", err)
+		return usage("--email: %s", rule(err))
+	}
+	if err := checkRoles(c.Role); err != nil {
+		return err
 	}
 	var typed string
 	if c.PasswordStdin {
@@ -109,14 +112,12 @@ func (t *tool) warnRoles(ctx context.Context, a *app, roles []string) error {
 
 type userListCmd struct {
 	Query string `placeholder:"TEXT" help:"Only addresses that contain this."`
-	After string `placeholder:"ID" help:"Go on after this user."`
-	Limit int    `default:"100" help:"At most so many, 1 to 1,000."`
-	JSON  bool   `name:"json" help:"Print JSON."`
+	paging
 }
 
 // Run lists users.
 func (c *userListCmd) Run(ctx context.Context, a *app) error {
-	if err := checkLimit(c.Limit); err != nil {
+	if err := c.check("a user", "usr_"); err != nil {
 		return err
 	}
 	t, err := a.openTool(ctx, need{})
@@ -124,45 +125,17 @@ func (c *userListCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer t.end()
-	users, next, err := t.userPage(ctx, c)
-	if err != nil {
-		return err
-	}
-	if c.JSON {
-		views := make([]userView, len(users))
-		for i, u := range users {
-			views[i] = viewUser(u)
-		}
-		return a.printJSON(map[string]any{"users": views, "next": next})
-	}
-	var rows [][]string
-	for _, u := range users {
-		rows = append(rows, []string{string(u.ID), string(u.Email), state(u.Disabled), strings.Join(u.Roles, " "), when(u.CreatedAt, a.now())})
-	}
-	a.moreNote(next)
-	return a.printTable([]string{"ID", "ADDRESS", "STATE", "ROLES", "CREATED"}, rows)
-}
-
-func (t *tool) userPage(ctx context.Context, c *userListCmd) ([]account.User, *string, error) {
-	f := account.UserFilter{Query: c.Query, After: handstamp.UserID(c.After), Limit: c.Limit}
-	users, err := t.accounts.Users().List(ctx, f)
-	if err != nil || len(users) < c.Limit {
-		return users, nil, err
-	}
-	f.After, f.Limit = users[len(users)-1].ID, 1
-	more, err := t.accounts.Users().List(ctx, f)
-	if err != nil || len(more) == 0 {
-		return users, nil, err
-	}
-	next := string(f.After)
-	return users, &next, nil
-}
-
-func checkLimit(n int) error {
-	if n < 1 || n > 1000 {
-		return usage("--limit is 1 to 1,000")
-	}
-	return nil
+	return listing[account.User, userView]{
+		name: "users",
+		fetch: func(after string, limit int) ([]account.User, error) {
+			return t.accounts.Users().List(ctx, account.UserFilter{Query: c.Query, After: handstamp.UserID(after), Limit: limit})
+		},
+		id: func(u account.User) string { return string(u.ID) }, view: viewUser,
+		head: []string{"ID", "ADDRESS", "STATE", "ROLES", "CREATED"},
+		row: func(u account.User) []string {
+			return []string{string(u.ID), string(u.Email), state(u.Disabled), strings.Join(u.Roles, " "), when(u.CreatedAt, a.now())}
+		},
+	}.print(a, c.paging)
 }
 
 func state(disabled bool) string {

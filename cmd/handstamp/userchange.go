@@ -22,6 +22,9 @@ func (c *userRolesCmd) Run(ctx context.Context, a *app) error {
 	if c.None && len(c.Roles)+len(c.Add)+len(c.Remove) > 0 || len(c.Roles) > 0 && len(c.Add)+len(c.Remove) > 0 {
 		return usage("give the roles themselves, or --add and --remove, or --none")
 	}
+	if err := checkRoles(slices.Concat(c.Roles, c.Add)); err != nil {
+		return err
+	}
 	t, err := a.openTool(ctx, need{})
 	if err != nil {
 		return err

@@ -10,9 +10,13 @@ import (
 	"github.com/handstamp/handstamp/internal/config"
 )
 
+// noAdmin is what is said instead of the link where nobody sits at a terminal.
+const noAdmin = "There is no administrator yet. Make one: handstamp user add --email ADDRESS --role admin --password-stdin; " +
+	"or start the server once in a terminal, which shows a link that makes one."
+
 // welcome says that the server is up: one record in the log, and for people a few lines on standard output with where to
-// go next. The link that makes the first administrator is in those lines only, never in the log: logs are kept, copied
-// and read by many.
+// go next. The link that makes the first administrator goes to a terminal only: what is written to a pipe or a file is
+// kept, copied and read by many, and whoever reads the link first is the administrator.
 func (a *app) welcome(ctx context.Context, cfg *config.Config, e *engine, l listeners, log *slog.Logger) error {
 	modes := make([]string, 0, len(cfg.Modes))
 	for _, m := range offered(cfg) {
@@ -34,7 +38,7 @@ func (a *app) welcome(ctx context.Context, cfg *config.Config, e *engine, l list
 	}
 	if cfg.Log.Format == config.LogJSON && !isTerminal(a.stdout) {
 		if !hasAdmin {
-			log.Info("there is no administrator yet: make one with handstamp user add --email ADDRESS --role admin --password-stdin")
+			log.Info(noAdmin)
 		}
 		return nil
 	}
@@ -81,7 +85,11 @@ func (a *app) greet(ctx context.Context, cfg *config.Config, e *engine, l listen
 		fmt.Sprintf("  API         %s/openapi.json", base),
 		fmt.Sprintf("  operators   http://%s/readyz", l.ops.Addr()),
 	}
-	if !hasAdmin {
+	switch {
+	case hasAdmin:
+	case !isTerminal(a.stdout):
+		lines = append(lines, "", noAdmin)
+	default:
 		link, err := e.flow.NewSetup(ctx)
 		if err != nil {
 			return fmt.Errorf("make the link for the first administrator: %w", err)

@@ -32,6 +32,7 @@ type stores struct {
 	logins   login.Store
 	keys     keyring.Store
 	restored func(ctx context.Context, keepSessions bool, now time.Time) (revoke.Head, error)
+	setLease func(ctx context.Context, lease time.Duration) error // ErrConflict while a server runs; nil where nobody else can
 	close    func() error
 	place    string // for people
 }
@@ -63,7 +64,9 @@ func openStores(ctx context.Context, cfg *config.Config, log *slog.Logger, how o
 	if cfg.Sessions.Kind == config.KindMemory && !how.shared {
 		return viewsOf(memory.Over(base), cfg.Database.Path+", sessions in memory"), nil
 	}
-	return viewsOf(base, cfg.Database.Path), nil
+	s := viewsOf(base, cfg.Database.Path)
+	s.setLease = base.SetLease
+	return s, nil
 }
 
 func openSQLite(ctx context.Context, cfg *config.Config, log *slog.Logger, how opening) (*sqlite.Store, error) {
@@ -120,8 +123,8 @@ func openRing(ctx context.Context, cfg *config.Config, s stores, secrets [][]byt
 		Algorithm: jwt.Algorithm(cfg.Token.Algorithm), Encrypt: cfg.Token.Encrypt, RotateEvery: cfg.Key.RotateEvery,
 		TokenLife: max(cfg.Token.AccessTTL, cfg.Token.StatelessTTL), Secrets: secrets, Now: now,
 	})
-	if errors.Is(err, keyring.ErrSecret) {
-		return nil, fmt.Errorf("the signing keys in this database were sealed under another secret: set secret or data_dir to the one they were made with (%w)", err)
+	if errors.Is(err, keyring.ErrSecret) { // its text names every key
+		return nil, errors.New("the signing keys in this database were sealed under another secret: set secret or data_dir to the one they were made with")
 	}
 	return ring, err
 }

@@ -125,6 +125,10 @@ func (l *loader) listenerRules() {
 	if l.good("addr", "ops_addr") && c.Addr == c.OpsAddr && !strings.HasSuffix(c.Addr, ":0") {
 		l.rule("ops_addr", "is the same as addr: metrics and profiles must not be public; use another port")
 	}
+	if l.good("public_url", "tls.cert", "trusted_proxies") && !c.PlainHTTP() && c.TLS.Cert == "" && len(c.TrustedProxies) == 0 {
+		l.warn("trusted_proxies", "is empty, but an https public_url without tls.cert means that a TLS proxy stands in front: "+
+			"all clients then have the address of that proxy, and the failed logins of one slow down all; name the proxy, such as 127.0.0.1/32")
+	}
 	for _, p := range c.TrustedProxies {
 		if p.Bits() == 0 {
 			l.warn("trusted_proxies", "trusts every address ("+p.String()+"), so that any client can choose its own address: name your proxies")

@@ -165,7 +165,7 @@ func TestLoad_backends(t *testing.T) {
 
 func TestLoad_warnings(t *testing.T) {
 	tests := []struct{ name, file, want string }{
-		{"plain origin", "public_url = \"https://id.example.com\"\norigins = [\"http://a.example\"]\n", "origins: has the plain-http origin"},
+		{"plain origin", "public_url = \"https://id.example.com\"\ntrusted_proxies = [\"127.0.0.1/32\"]\norigins = [\"http://a.example\"]\n", "origins: has the plain-http origin"},
 		{"every proxy", "trusted_proxies = [\"::/0\"]\n", "trusted_proxies: trusts every address"},
 		{"pooler of nothing", "database_pooler = \"transaction\"\n", "database_pooler: has no effect"},
 		{"cheap hashes", "password.memory_kib = 7168\n", "password.memory_kib: makes password hashes that are cheap"},
