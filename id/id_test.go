@@ -96,6 +96,95 @@ func TestIDsSortByTime(t *testing.T) {
 	}
 }
 
+// TestS1_IDsOfOneMoment differ: each of the 74 random bits is set in about half of them, and the rest says what it must.
+func TestS1_IDsOfOneMoment(t *testing.T) {
+	const n = 20_000
+	now := time.UnixMilli(0x0123_4567_89ab)
+	seen := map[Session]bool{}
+	var ones [128]int
+	const few = 2000
+	var all [few][128]byte
+	for draw := range n {
+		s := NewSession(now)
+		if seen[s] {
+			t.Fatalf("%s was drawn twice", s)
+		}
+		seen[s] = true
+		b, err := SessionBytes(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range ones {
+			bit := b[i/8] >> (7 - i%8) & 1
+			ones[i] += int(bit)
+			if draw < few {
+				all[draw][i] = bit
+			}
+		}
+	}
+	fixed := map[int]int{48: 0, 49: 1, 50: 1, 51: 1, 64: 1, 65: 0} // version and variant, RFC 9562 section 5.7
+	for i := range 48 {
+		fixed[i] = 0x0123_4567_89ab >> (47 - i) & 1
+	}
+	for i, c := range ones {
+		want, is := fixed[i]
+		if is && c != want*n || !is && (c < n/2-600 || c > n/2+600) { // more than eight standard deviations
+			t.Errorf("bit %d is set in %d of %d", i, c, n)
+		}
+		for j := range i { // no bit is drawn from another
+			if _, is := fixed[j]; is || c == 0 || c == n {
+				continue
+			}
+			equal := 0
+			for _, bits := range all {
+				equal += int(1 ^ bits[i] ^ bits[j])
+			}
+			if equal < few/2-200 || equal > few/2+200 { // nearly nine standard deviations
+				t.Errorf("bits %d and %d are equal in %d of %d", i, j, equal, few)
+			}
+		}
+	}
+}
+
+// TestKindsHaveTheirPrefixes, and what parses comes back as it was.
+func TestKindsHaveTheirPrefixes(t *testing.T) {
+	now := time.Now()
+	key, verifier := NewServiceKey(now), NewVerifier(now)
+	for text, prefix := range map[string]string{
+		string(NewUser(now)): "usr_", string(NewSession(now)): "ses_", string(key): "key_", string(verifier): "vrf_", string(NewAudit(now)): "evt_",
+	} {
+		if !strings.HasPrefix(text, prefix) || len(text) != 30 {
+			t.Errorf("%s, want %s and 26 characters", text, prefix)
+		}
+	}
+	if k, err := ParseServiceKey(string(key)); err != nil || k != key {
+		t.Errorf("ParseServiceKey(%s) = %q, %v", key, k, err)
+	}
+	if v, err := ParseVerifier(string(verifier)); err != nil || v != verifier {
+		t.Errorf("ParseVerifier(%s) = %q, %v", verifier, v, err)
+	}
+	for _, bad := range []string{"", string(verifier) + "0", string(NewSession(now))} {
+		if k, err := ParseServiceKey(bad); !errors.Is(err, ErrInvalid) || k != "" {
+			t.Errorf("ParseServiceKey(%q) = %q, %v", bad, k, err)
+		}
+		if v, err := ParseVerifier(bad); !errors.Is(err, ErrInvalid) || v != "" {
+			t.Errorf("ParseVerifier(%q) = %q, %v", bad, v, err)
+		}
+	}
+}
+
+// TestNoControlCharacterInAUserID: each of C0, DEL and C1 is refused wherever it stands, and no neighbour of theirs is.
+func TestNoControlCharacterInAUserID(t *testing.T) {
+	for r := range rune(0x180) {
+		control := r < 0x20 || r >= 0x7f && r <= 0x9f
+		for _, text := range []string{string(r), "a" + string(r), string(r) + "a", "a" + string(r) + "a"} {
+			if _, err := ParseUser(text); (err != nil) != control {
+				t.Errorf("ParseUser(%q) = %v", text, err)
+			}
+		}
+	}
+}
+
 func TestParseUser(t *testing.T) {
 	for _, good := range []string{"a", "42", "customer 4711", "usr_01h455vb4pex5vsknk084sn02q", "ada@example.org", "名前", "'; DROP TABLE x;--", "..", strings.Repeat("x", 128), "\u00a0"} {
 		if u, err := ParseUser(good); err != nil || string(u) != good {

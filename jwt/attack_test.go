@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"net"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -347,6 +348,132 @@ func TestJ3_Strict(t *testing.T) {
 	}
 }
 
+// TestJ3_RefusedParameters: each header parameter that brings a key, names an address or changes how the rest is read,
+// whatever its value, under a good signature.
+func TestJ3_RefusedParameters(t *testing.T) {
+	k, enc := testKeys()[HS256], testEncryptionKey(t)
+	set := NewKeys(k.Verifier(), enc.Verifier())
+	for _, name := range []string{
+		"jwk", "jku", "x5u", "x5c", "x5t", "x5t#S256", "crit", "b64", "zip", "cty",
+		"epk", "apu", "apv", "iv", "tag", "p2s", "p2c", "skid", `\u006aku`,
+	} {
+		for _, value := range []string{`"AA"`, `1`, `null`, `true`, `{}`, `[]`, `""`, ``} {
+			h := fmt.Sprintf(`{"typ":"at+jwt","alg":"HS256","kid":%q,"%s":%s}`, k.ID(), name, value)
+			refused(t, name+" "+value, forge(t, k, h, payload(t)), set, ErrMalformed, CheckHeader)
+			h = fmt.Sprintf(`{"%s":%s,"typ":"at+jwt","alg":"dir","enc":"A256GCM","kid":%q}`, name, value, enc.ID())
+			refused(t, name+" "+value+" (JWE)", forgeEncrypted(enc, h, payload(t)), set, ErrMalformed, CheckHeader)
+		}
+	}
+}
+
+// TestJ3_Unfinished: text that ends where a member could end is no object, in the header as in the claims.
+func TestJ3_Unfinished(t *testing.T) {
+	k := testKeys()[HS256]
+	set := NewKeys(k.Verifier())
+	cut := func(s string) []string {
+		s = strings.TrimSuffix(s, "}")
+		return []string{s, s + ",", s + " ", s + "]", s + `,"x"`, s + `,"x":`, s + `,"x":1`, s + `,"x":{}`, s + `,"sub"`, s + `,"kid"`,
+			s + `,"x":"\q,"y":1}`, s + `,"\q:1}`} // a broken string that the rest could do without
+	}
+	for _, h := range cut(header(k)) {
+		refused(t, h, forge(t, k, h, payload(t)), set, ErrMalformed, CheckHeader)
+	}
+	for _, p := range cut(payload(t)) {
+		refused(t, p, forge(t, k, header(k), p), set, ErrSignature, CheckClaims)
+	}
+}
+
+// TestJ3_NoValue: a member without a value, or of another type, is not taken for an absent one, wherever it stands.
+func TestJ3_NoValue(t *testing.T) {
+	k := testKeys()[HS256]
+	set := NewKeys(k.Verifier())
+	values := []string{``, `null`, `1`, `true`, `{}`, `[,]`, `["a",]`, `[,"a"]`, `["a" "b"]`, `["a",1]`, `["\q`, `"\q`, "\"a\n"}
+	for _, name := range []string{"alg", "typ", "kid", "enc", "later"} {
+		for _, value := range values {
+			if name == "later" && (value == "null" || value == "1" || value == "true" || value == "{}" || value == `["a",1]`) {
+				continue // good values, of a parameter that is ignored
+			}
+			h := strings.TrimSuffix(header(k), "}")
+			if name != "enc" && name != "later" {
+				h = strings.Replace(h, `"`+name+`"`, `"was"`, 1)
+			}
+			for _, text := range []string{h + `,"` + name + `":` + value + `}`, `{"` + name + `":` + value + `,` + h[1:] + `}`} {
+				refused(t, text, forge(t, k, text, payload(t)), set, ErrMalformed, CheckHeader)
+			}
+		}
+	}
+	p := strings.TrimSuffix(payload(t), "}")
+	for _, name := range []string{"iss", "sub", "client_id", "exp", "iat", "nbf", "jti", "sid", "auth_time", "amr", "roles", "permissions", "grants", "ep", "aud"} {
+		without := strings.Replace(p, `"`+name+`"`, `"was"`, 1)
+		for _, value := range values {
+			if value == "1" && slices.Contains([]string{"exp", "iat", "nbf", "auth_time", "ep"}, name) {
+				continue
+			}
+			for _, text := range []string{without + `,"` + name + `":` + value + `}`, `{"` + name + `":` + value + `,` + without[1:] + `}`} {
+				refused(t, text, forge(t, k, header(k), text), set, ErrSignature, CheckClaims)
+			}
+		}
+	}
+}
+
+// TestJ13_CanonicalThoughSigned: another spelling of a part is refused although the signature covers it; so is an empty
+// header, before anything is read.
+func TestJ13_CanonicalThoughSigned(t *testing.T) {
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+	k := testKeys()[HS256]
+	set := NewKeys(k.Verifier())
+	respell := func(s string) string { // sets a trailing bit that decoders may ignore
+		return s[:len(s)-1] + string(alphabet[strings.IndexByte(alphabet, s[len(s)-1])|1])
+	}
+	sign := func(h, p string) string {
+		sig, err := method(HS256).Sign(h+"."+p, k.s.private())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return h + "." + p + "." + base64.RawURLEncoding.EncodeToString(sig)
+	}
+	for pad := range 2 { // one byte and two beyond a multiple of three
+		h, p := header(k), payload(t)
+		for len(h)%3 != pad+1 {
+			h += " "
+		}
+		for len(p)%3 != pad+1 {
+			p += " "
+		}
+		good := sign(b64(h), b64(p))
+		if _, err := Verify(good, set, testRules()); err != nil {
+			t.Fatal(err)
+		}
+		refused(t, "header", sign(respell(b64(h)), b64(p)), set, ErrMalformed, CheckForm)
+		refused(t, "payload", sign(b64(h), respell(b64(p))), set, ErrMalformed, CheckForm)
+		refused(t, "signature", respell(good), set, ErrMalformed, CheckForm)
+		refused(t, "padding", sign(b64(h)+"=", b64(p)), set, ErrMalformed, CheckForm)
+		refused(t, "header of 4n+1", sign(b64(h)+strings.Repeat("A", 5-len(b64(h))%4), b64(p)), set, ErrMalformed, CheckForm)
+	}
+	for _, s := range []string{".AA.AA", "..AA", ".AA.", "....AA", "..AA.AA.AA"} {
+		refused(t, s, s, set, ErrMalformed, CheckForm)
+	}
+	for c := range 256 {
+		if isBase64URL(byte(c)) != (strings.IndexByte(alphabet, byte(c)) >= 0) {
+			t.Errorf("byte %#x", c)
+		}
+	}
+}
+
+// TestJ11_HeaderBound: a header of the longest size is read, and none above.
+func TestJ11_HeaderBound(t *testing.T) {
+	k := testKeys()[HS256]
+	set := NewKeys(k.Verifier())
+	long := func(n int) string {
+		h := strings.TrimSuffix(header(k), "}") + `,"later":"`
+		return h + strings.Repeat("x", n-len(h)-2) + `"}`
+	}
+	if _, err := Verify(forge(t, k, long(maxHeaderBytes*3/4), payload(t)), set, testRules()); err != nil {
+		t.Errorf("a header of %d characters: %v", maxHeaderBytes, err)
+	}
+	refused(t, "longer", forge(t, k, long(maxHeaderBytes*3/4+1), payload(t)), set, ErrMalformed, CheckHeader)
+}
+
 func TestJ4_Times(t *testing.T) {
 	k := testKeys()[ES256]
 	set := NewKeys(k.Verifier())
@@ -462,6 +589,46 @@ func TestJ4_RulesAreComplete(t *testing.T) {
 	}
 }
 
+// TestJ4_LeewayIsExact: to the nanosecond, at both ends, and for both kinds.
+func TestJ4_LeewayIsExact(t *testing.T) {
+	k := testKeys()[HS256]
+	set := NewKeys(k.Verifier())
+	verify := func(change func(c *Claims, r *Rules)) error {
+		c, r := testClaims(), testRules()
+		change(&c, &r)
+		token, err := Sign(k, c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = Verify(token, set, r)
+		return err
+	}
+	for name, tt := range map[string]struct {
+		change func(c *Claims, r *Rules)
+		want   error
+	}{
+		"the largest leeways":         {func(_ *Claims, r *Rules) { r.Leeway, r.ExpiryLeeway = MaxLeeway, MaxLeeway }, nil},
+		"more leeway":                 {func(_ *Claims, r *Rules) { r.Leeway = MaxLeeway + 1 }, ErrRules},
+		"more expiry leeway":          {func(_ *Claims, r *Rules) { r.ExpiryLeeway = MaxLeeway + 1 }, ErrRules},
+		"nbf at the largest":          {func(c *Claims, _ *Rules) { c.NotBefore = testNow.Add(MaxLeeway) }, nil},
+		"nbf beyond":                  {func(c *Claims, r *Rules) { c.NotBefore, r.Now = testNow.Add(MaxLeeway), testNow.Add(-1) }, ErrNotYetValid},
+		"iat beyond":                  {func(c *Claims, r *Rules) { c.IssuedAt, r.Now = testNow.Add(MaxLeeway), testNow.Add(-1) }, ErrNotYetValid},
+		"nbf beyond a leeway of 1 s":  {func(c *Claims, r *Rules) { c.NotBefore, r.Leeway = testNow.Add(2*time.Second), time.Second }, ErrNotYetValid},
+		"1 ns before exp":             {func(c *Claims, r *Rules) { r.Now = c.ExpiresAt.Add(-1) }, nil},
+		"exp":                         {func(c *Claims, r *Rules) { r.Now = c.ExpiresAt }, ErrExpired},
+		"1 ns before exp and leeway":  {func(c *Claims, r *Rules) { r.Now, r.ExpiryLeeway = c.ExpiresAt.Add(time.Second-1), time.Second }, nil},
+		"exp and leeway":              {func(c *Claims, r *Rules) { r.Now, r.ExpiryLeeway = c.ExpiresAt.Add(time.Second), time.Second }, ErrExpired},
+		"leeway is not expiry leeway": {func(c *Claims, r *Rules) { r.Now, r.Leeway = c.ExpiresAt, MaxLeeway }, ErrExpired},
+		"expiry leeway is not for nbf": {func(c *Claims, r *Rules) {
+			c.NotBefore, r.Leeway, r.ExpiryLeeway = testNow.Add(2*time.Second), time.Second, MaxLeeway
+		}, ErrNotYetValid},
+	} {
+		if err := verify(tt.change); !errors.Is(err, tt.want) || tt.want == nil && err != nil {
+			t.Errorf("%s: Verify = %v, want %v", name, err, tt.want)
+		}
+	}
+}
+
 func TestJ5_IssuerAndAudience(t *testing.T) {
 	k := testKeys()[EdDSA]
 	set := NewKeys(k.Verifier())
@@ -539,6 +706,37 @@ func TestJ10_KeyID(t *testing.T) {
 	refused(t, "zero key", forge(t, k, header(k), payload(t)), keyFunc(func(string) (VerifyKey, bool) { return VerifyKey{}, true }), ErrSignature, CheckKey)
 	if asked == 0 {
 		t.Error("the set was never asked")
+	}
+	// A key that the set gives along with its no (one that was revoked, say) is not used.
+	refused(t, "no with a key", forge(t, k, header(k), payload(t)), keyFunc(func(string) (VerifyKey, bool) { return k.Verifier(), false }), ErrSignature, CheckKey)
+	if got, ok := NewKeys(k.Verifier()).Key("other"); ok || got != (VerifyKey{}) {
+		t.Error("a set answers yes to a key that it does not have")
+	}
+	if got, ok := NewKeys(k.Verifier()).Key(k.ID()); !ok || got != k.Verifier() {
+		t.Error("a set does not have its key")
+	}
+}
+
+// TestJ1_NoAlgorithmNoSignature: a verifier of an algorithm outside the list matches nothing.
+func TestJ1_NoAlgorithmNoSignature(t *testing.T) {
+	for _, alg := range []Algorithm{"", "none", A256GCM, "HS384"} {
+		v := verifier{alg: alg, id: "k", public: hide([]byte("k"))}
+		if v.matches("a.b", nil) || v.matches("a.b", []byte("sig")) {
+			t.Errorf("%q matches", alg)
+		}
+	}
+}
+
+// TestJ15_NoSignedEnvelope: in five parts the signature would cover the header alone, and the payload could be anything.
+func TestJ15_NoSignedEnvelope(t *testing.T) {
+	for alg, k := range testKeys() {
+		h := b64(fmt.Sprintf(`{"typ":"at+jwt","alg":%q,"enc":"A256GCM","kid":%q}`, alg, k.ID()))
+		sig, err := method(alg).Sign(h, k.s.private())
+		if err != nil {
+			t.Fatal(err)
+		}
+		token := h + ".." + b64("twelve bytes") + "." + b64(payload(t)) + "." + b64(string(sig))
+		refused(t, string(alg), token, NewKeys(k.Verifier()), ErrSignature, CheckAlgorithm)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"math"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -38,6 +39,76 @@ func TestReservedClaims(t *testing.T) {
 	c.Custom = map[string]any{"tenant": "t1", "https://app.example/plan": map[string]int{"seats": 3}}
 	if _, err := Sign(k, c); err != nil {
 		t.Errorf("good claims: %v", err)
+	}
+}
+
+// TestEveryReservedName, in any case of letters; a name beside it is free.
+func TestEveryReservedName(t *testing.T) {
+	const names = "" +
+		"iss sub aud exp nbf iat jti client_id sid auth_time amr roles permissions grants ep acr azp nonce at_hash " +
+		"c_hash s_hash sub_jwk sub_id scope scp cnf act may_act events toe txn groups entitlements token_introspection " +
+		"at_use_nbr vc vp vot vtm typ cty kid alg jwk jku htm htu ath status _claim_names _claim_sources " +
+		"verified_claims authorization_details cdniv ace_profile cnonce exi orig dest mky rph attest origid jcard div " +
+		"opt sph name given_name family_name middle_name nickname preferred_username profile picture website email " +
+		"email_verified gender birthdate zoneinfo locale phone_number phone_number_verified address updated_at " +
+		"place_of_birth nationalities birth_family_name birth_given_name birth_middle_name salutation title msisdn " +
+		"also_known_as"
+	for _, name := range strings.Fields(names) {
+		for _, spelling := range []string{name, strings.ToUpper(name), strings.ToUpper(name[:1]) + name[1:]} {
+			if err := CheckCustom(map[string]any{spelling: 1}); !errors.Is(err, ErrReservedClaim) {
+				t.Errorf("%q: %v", spelling, err)
+			}
+		}
+		if err := CheckCustom(map[string]any{"my_" + name: 1}); (err != nil) != strings.Contains(name, "token") {
+			t.Errorf("my_%s: %v", name, err)
+		}
+	}
+}
+
+// TestNamesOfSecrets: a word that promises a secret is refused wherever it stands in a name and however it is spelled,
+// on every level of a value; the short ones only by themselves.
+func TestNamesOfSecrets(t *testing.T) {
+	refused := func(name string, want bool) {
+		t.Helper()
+		for _, v := range []map[string]any{
+			{name: 1}, {"x": map[string]any{name: 1}}, {"x": []any{1, map[string]any{"y": map[string]any{name: nil}}}}, {"x": map[string]any{"a": 1, "b": []any{[]any{map[string]any{name: 1}}}}},
+		} {
+			if err := CheckCustom(v); errors.Is(err, ErrReservedClaim) != want || !want && err != nil {
+				t.Errorf("%v: %v, want refused = %v", v, err, want)
+			}
+		}
+	}
+	for _, word := range []string{
+		"password", "passwd", "passphrase", "secret", "token", "api_key", "apikey", "private-key", "credential", "credit.card", "card number", "cvv", "otp_seed", "mnemonic",
+	} {
+		for _, name := range []string{word, strings.ToUpper(word), "my_" + word, word + "s", "a" + word + "z"} {
+			refused(name, true)
+		}
+	}
+	for _, word := range []string{"pwd", "pass", "pin", "ssn", "otp"} {
+		refused(word, true)
+		refused(strings.ToUpper(word), true)
+		refused("_"+word, true)
+		refused(word+"x", false)
+		refused("x"+word, false)
+	}
+	refused("compass", false)
+}
+
+// TestNamesArePlain: 1 to 256 printable characters of ASCII.
+func TestNamesArePlain(t *testing.T) {
+	for c := range 256 {
+		b := string([]byte{byte(c)})
+		for _, name := range []string{"x" + b, b + "x", "x" + b + "x"} {
+			if err := CheckCustom(map[string]any{name: 1}); (err == nil) != (c >= 0x20 && c <= 0x7e) || err != nil && !errors.Is(err, ErrReservedClaim) {
+				t.Errorf("%q: %v", name, err)
+			}
+		}
+	}
+	for n, want := range map[int]bool{0: false, 1: true, 255: true, 256: true, 257: false} {
+		if err := CheckCustom(map[string]any{strings.Repeat("x", n): 1}); (err == nil) != want {
+			t.Errorf("a name of %d bytes: %v", n, err)
+		}
 	}
 }
 
@@ -96,6 +167,108 @@ func TestUnusableClaims(t *testing.T) {
 	}
 }
 
+// TestUnusableClaimsAreNamed: who has to find the mistake is told which claim it is and what is wrong, never its value.
+func TestUnusableClaimsAreNamed(t *testing.T) {
+	for want, change := range map[string]func(c *Claims){
+		`claim "iss" is missing`:              func(c *Claims) { c.Issuer = "" },
+		`claim "sub" is missing`:              func(c *Claims) { c.Subject = "" },
+		`claim "aud" is missing`:              func(c *Claims) { c.Audience = []string{""} },
+		`claim "client_id" is missing`:        func(c *Claims) { c.ClientID = "" },
+		`claim "exp" is missing`:              func(c *Claims) { c.ExpiresAt = time.Time{} },
+		`claim "iat" is missing`:              func(c *Claims) { c.IssuedAt = time.Time{} },
+		`claim "jti" is missing`:              func(c *Claims) { c.ID = "" },
+		`claim "nbf" is before 1970`:          func(c *Claims) { c.NotBefore = time.Unix(-1, 0) },
+		`claim "exp" is 2^53 or more`:         func(c *Claims) { c.ExpiresAt = time.Unix(1<<53, 0) },
+		`claim "ep" is 2^53 or more`:          func(c *Claims) { c.AsOf = 1 << 53 },
+		`claim "sid" is not UTF-8`:            func(c *Claims) { c.Session = "\xff" },
+		`claim "amr" is not UTF-8`:            func(c *Claims) { c.Methods = []string{"pwd", "\xff"} },
+		`claim "raw" is not UTF-8`:            func(c *Claims) { c.Custom = map[string]any{"raw": json.RawMessage("\"\xff\"")} },
+		`claim "x" cannot be written as JSON`: func(c *Claims) { c.Custom = map[string]any{"x": failJSON{}} },
+		`claim "y" holds duplicate names`:     func(c *Claims) { c.Custom = map[string]any{"y": badJSON{}} },
+	} {
+		c := testClaims()
+		change(&c)
+		if b, err := c.encode(); !errors.Is(err, ErrClaim) || b != nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("encode = %v, want %s", err, want)
+		}
+	}
+}
+
+// TestClaimsAtTheirBounds: what is just allowed is written and read back.
+func TestClaimsAtTheirBounds(t *testing.T) {
+	for name, change := range map[string]func(c *Claims){
+		"two audiences":   func(c *Claims) { c.Audience = []string{"other", testAudience} },
+		"three audiences": func(c *Claims) { c.Audience = []string{"a", testAudience, "b"} },
+		"absent": func(c *Claims) {
+			c.NotBefore, c.AuthTime, c.Session, c.Methods, c.Grants = time.Time{}, time.Time{}, "", nil, nil
+		},
+		"1970":    func(c *Claims) { c.AuthTime, c.NotBefore = time.Unix(0, 0).UTC(), time.Unix(1, 0).UTC() },
+		"ep":      func(c *Claims) { c.AsOf = 1<<53 - 1 },
+		"exp":     func(c *Claims) { c.ExpiresAt = time.Unix(1<<53-1, 0).UTC() },
+		"control": func(c *Claims) { c.Session = "\x00\x01\x0f\x10\x1f\x20\x7f\"\\\u2028" },
+		"custom":  func(c *Claims) { c.Custom = map[string]any{"n": float64(1<<53 - 1), "m": -float64(1<<53 - 1)} },
+	} {
+		c := testClaims()
+		change(&c)
+		b, err := c.encode()
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		back, err := decodeClaims(b)
+		if err != nil || !reflect.DeepEqual(back, c) {
+			t.Errorf("%s: %s reads as %+v, %v", name, b, back, err)
+		}
+		var doc map[string]any
+		if err := json.Unmarshal(b, &doc); err != nil {
+			t.Errorf("%s: encoding/json: %v", name, err)
+		}
+		if _, list := doc["aud"].([]any); list != (len(c.Audience) > 1) {
+			t.Errorf("%s: aud is %v", name, doc["aud"])
+		}
+		if _, there := doc["nbf"]; there == c.NotBefore.IsZero() {
+			t.Errorf("%s: nbf is %v", name, doc["nbf"])
+		}
+		if _, there := doc["sid"]; there != (c.Session != "") {
+			t.Errorf("%s: sid is %v", name, doc["sid"])
+		}
+	}
+}
+
+// TestSizeErrorNamesTheLargest claim, of any that can grow; of equal ones the first.
+func TestSizeErrorNamesTheLargest(t *testing.T) {
+	long := strings.Repeat("x", 2000)
+	for want, change := range map[string]func(c *Claims){
+		"iss": func(c *Claims) { c.Issuer = long }, "sub": func(c *Claims) { c.Subject = long }, "aud": func(c *Claims) { c.Audience = []string{long} },
+		"client_id": func(c *Claims) { c.ClientID = long }, "jti": func(c *Claims) { c.ID = long }, "sid": func(c *Claims) { c.Session = long },
+		"amr": func(c *Claims) { c.Methods = []string{long} }, "roles": func(c *Claims) { c.Roles = []string{long} },
+		"permissions": func(c *Claims) { c.Permissions = []string{long} }, "grants": func(c *Claims) { c.Grants = []string{long} },
+		"plan": func(c *Claims) { c.Custom = map[string]any{"plan": long, "other": "x"} },
+	} {
+		c := testClaims()
+		change(&c)
+		var size *SizeError
+		if err := c.CheckSize(strings.Repeat("t", 101), 100); !errors.As(err, &size) || *size != (SizeError{want, 101, 100}) || !strings.Contains(err.Error(), want) {
+			t.Errorf("CheckSize = %v, want %s", err, want)
+		}
+		if err := c.CheckSize(strings.Repeat("t", 100), 100); err != nil {
+			t.Errorf("exactly the limit: %v", err)
+		}
+	}
+	for _, tt := range []struct {
+		c    Claims
+		want string
+	}{
+		{Claims{}, ""}, {Claims{Subject: "u"}, "sub"}, // lists are counted with their quotes and commas
+		{Claims{Session: strings.Repeat("s", 299), Roles: make([]string, 100)}, "roles"},
+		{Claims{Session: strings.Repeat("s", 300), Roles: make([]string, 100)}, "sid"},
+	} {
+		if got := tt.c.tooLong(1, 0).(*SizeError).Claim; got != tt.want {
+			t.Errorf("largest claim %q, want %q", got, tt.want)
+		}
+	}
+}
+
 func TestJ11_SizeWhenMade(t *testing.T) {
 	k, enc := testKeys()[ES256], testEncryptionKey(t)
 	grow := func(n int) Claims {
@@ -139,6 +312,62 @@ func TestJ11_SizeWhenMade(t *testing.T) {
 	}
 	if err := c.CheckSize(token, MaxTokenBytes); err != nil {
 		t.Errorf("CheckSize = %v", err)
+	}
+}
+
+// TestJ11_SizeIsExact: the length that is foretold is the length of the token, up to the last byte that is allowed.
+func TestJ11_SizeIsExact(t *testing.T) {
+	enc := testEncryptionKey(t)
+	check := func(name, header string, tail int, make func(c Claims) (string, error)) {
+		t.Helper()
+		exact := false
+		for n := 5300; n < 6300; n++ {
+			c := testClaims()
+			c.Permissions = []string{strings.Repeat("p", n)}
+			b, err := c.encode()
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := len(header) + (len(b)*4+2)/3 + tail
+			token, err := make(c)
+			if want <= MaxTokenBytes {
+				exact = exact || want == MaxTokenBytes
+				if err != nil || len(token) != want {
+					t.Fatalf("%s: %d bytes, %v; want %d", name, len(token), err, want)
+				}
+				continue
+			}
+			var size *SizeError
+			if token != "" || !errors.As(err, &size) || *size != (SizeError{"permissions", want, MaxTokenBytes}) {
+				t.Fatalf("%s: %d bytes, %v; want a SizeError of %d", name, len(token), err, want)
+			}
+		}
+		if !exact {
+			t.Logf("%s: no token has the length of the limit itself", name)
+		}
+	}
+	mac := testKeys()[HS256]
+	check("JWS", mac.s.header, 1+1+43, func(c Claims) (string, error) { return Sign(mac, c) })
+	check("JWE", enc.e.header, 2+16+1+1+22, func(c Claims) (string, error) { return Encrypt(enc, c) })
+	for alg, k := range testKeys() {
+		token, err := Sign(k, testClaims())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := len(token) - strings.LastIndexByte(token, '.') - 1; got != signatureChars(k.s.public()) {
+			t.Errorf("%s: a signature of %d characters, foretold %d", alg, got, signatureChars(k.s.public()))
+		}
+	}
+	// No token comes with an error.
+	for name, change := range map[string]func(c *Claims){"missing": func(c *Claims) { c.Subject = "" }, "size": func(c *Claims) { c.Subject = strings.Repeat("x", MaxTokenBytes) }} {
+		c := testClaims()
+		change(&c)
+		if token, err := Sign(mac, c); err == nil || token != "" {
+			t.Errorf("%s: Sign = %q, %v", name, token, err)
+		}
+		if token, err := Encrypt(enc, c); err == nil || token != "" {
+			t.Errorf("%s: Encrypt = %q, %v", name, token, err)
+		}
 	}
 }
 

@@ -3,6 +3,8 @@ package jwt
 import (
 	"encoding/base64"
 	"errors"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -168,8 +170,90 @@ func TestJ15_KeysAreUsedUp(t *testing.T) {
 		t.Errorf("the last token: %v", err)
 	}
 	for range 3 {
-		if _, err := Encrypt(k, testClaims()); !errors.Is(err, ErrKeySpent) {
+		if token, err := Encrypt(k, testClaims()); !errors.Is(err, ErrKeySpent) || token != "" {
 			t.Errorf("one more: %v, want ErrKeySpent", err)
 		}
+	}
+}
+
+// TestJ13_OneSpellingEncrypted: no part of an encrypted token can be written in another way.
+func TestJ13_OneSpellingEncrypted(t *testing.T) {
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+	k := testEncryptionKey(t)
+	set := NewKeys(k.Verifier())
+	for pad := range 3 { // each length of the text modulo three
+		c := testClaims()
+		c.Subject += strings.Repeat("x", pad)
+		token, err := Encrypt(k, c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Verify(token, set, testRules()); err != nil {
+			t.Fatal(err)
+		}
+		parts := strings.Split(token, ".")
+		for i, part := range parts {
+			with := func(s string) {
+				q := slices.Clone(parts)
+				q[i] = s
+				if _, err := Verify(strings.Join(q, "."), set, testRules()); err == nil {
+					t.Errorf("part %d as %q: accepted", i, s)
+				}
+			}
+			for _, more := range []string{"=", "==", "A", "AA", "AAA", "AAAA", "\n", "\r\n", " "} {
+				with(part + more)
+				with(more + part)
+			}
+			if part == "" {
+				continue
+			}
+			with(part[:len(part)-1])
+			for _, last := range alphabet + "=+/" {
+				if byte(last) != part[len(part)-1] {
+					with(part[:len(part)-1] + string(last))
+				}
+			}
+		}
+	}
+}
+
+// TestInspectUnverified tells what can be read of a broken token, and only that.
+func TestInspectUnverified(t *testing.T) {
+	k := testKeys()[HS256]
+	want := Header{Type: "at+jwt", Algorithm: "HS256", KeyID: k.ID()}
+	h := b64(header(k))
+	for name, tt := range map[string]struct {
+		token, check string
+		head         Header
+	}{
+		"empty":              {"", CheckForm, Header{}},
+		"two parts":          {h + "." + b64("{}"), CheckForm, Header{}},
+		"long":               {h + "." + strings.Repeat("A", MaxTokenBytes) + ".AA", CheckSize, Header{}},
+		"header":             {b64(`{"alg":"HS256","alg":"none"}`) + "." + b64(payload(t)) + ".AA", CheckHeader, Header{}},
+		"claims":             {h + "." + b64(`{"sub":"u","sub":"v"}`) + ".AA", CheckClaims, want},
+		"claims are missing": {h + "." + b64(`{}`) + ".AA", CheckClaims, want},
+		"spelling":           {h + ".AB.AA", CheckForm, want},
+		"length":             {h + ".AAAAA.AA", CheckForm, want},
+		"length of good":     {h + "." + b64(payload(t)+strings.Repeat(" ", 3-len(payload(t))%3)) + "A.AA", CheckForm, want},
+	} {
+		head, c, err := InspectUnverified(tt.token)
+		var e *Error
+		if !errors.As(err, &e) || e.Check != tt.check || head != tt.head || !reflect.DeepEqual(c, Claims{}) {
+			t.Errorf("%s: %+v, %+v, %v", name, head, c, err)
+		}
+	}
+	forged := h + "." + b64(payload(t)) + ".AAAA"
+	if head, c, err := InspectUnverified(forged); err != nil || head != want || c.Subject != "usr_1" || c.KeyID != "" {
+		t.Errorf("a forged token: %+v, %+v, %v", head, c, err)
+	}
+}
+
+// TestErrorsSayWhat: the texts that end up in logs name class and check, and nothing of a token.
+func TestErrorsSayWhat(t *testing.T) {
+	if got := errExpired.Error(); got != "jwt: token is expired (expiry)" {
+		t.Error(got)
+	}
+	if got := (&SizeError{Claim: "roles", Bytes: 9000, Limit: 8192}).Error(); got != `jwt: token of 9000 bytes is longer than 8192; largest claim "roles"` {
+		t.Error(got)
 	}
 }

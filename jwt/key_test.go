@@ -3,8 +3,11 @@ package jwt
 import (
 	"bytes"
 	"crypto"
+	"crypto/ecdh"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
+	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
@@ -216,5 +219,147 @@ func TestZeroKeysSayNo(t *testing.T) {
 	}
 	if len(NewPublicSet(PublicKey{}).keys) != 0 {
 		t.Error("the zero key is in a public set")
+	}
+}
+
+// TestJ7_KeyBounds: what is just strong enough is taken, and nothing weaker.
+func TestJ7_KeyBounds(t *testing.T) {
+	modulus := func(bits int) *big.Int { // odd, of that length, and not of the ROCA form
+		n := new(big.Int).Lsh(big.NewInt(1), uint(bits-1))
+		for n.Add(n, big.NewInt(1)); hasROCA(n); n.Add(n, big.NewInt(2)) {
+		}
+		return n
+	}
+	for _, tt := range []struct {
+		bits, e int
+		want    bool
+	}{
+		{2047, 65537, false}, {2048, 65537, true}, {3072, 65537, true}, {8192, 65537, true}, {8193, 65537, false},
+		{2048, 65536, false}, {2048, 65535, false}, {2048, 65539, true}, {2048, 65538, false}, {2048, 1<<31 - 1, true}, {2048, 0, false}, {2048, -65537, false},
+	} {
+		if err := checkPublic(&rsa.PublicKey{N: modulus(tt.bits), E: tt.e}); (err == nil) != tt.want || err != nil && !errors.Is(err, ErrKey) {
+			t.Errorf("%d bits, exponent %d: %v", tt.bits, tt.e, err)
+		}
+	}
+	for _, n := range []int{0, 31, 33, 64} {
+		if err := checkPublic(ed25519.PublicKey(make([]byte, n))); !errors.Is(err, ErrKey) {
+			t.Errorf("an Ed25519 key of %d bytes: %v", n, err)
+		}
+	}
+	distinct := func(values, length int) []byte {
+		b := make([]byte, length)
+		for i := range b {
+			b[i] = byte(i % values * 37)
+		}
+		return b
+	}
+	for _, tt := range []struct {
+		values, length int
+		want           bool
+	}{{31, 31, false}, {32, 32, true}, {8, 32, true}, {7, 32, false}, {7, 1000, false}, {8, 1000, true}, {1, 64, false}} {
+		if _, err := NewHMACKey(distinct(tt.values, tt.length)); (err == nil) != tt.want {
+			t.Errorf("%d bytes with %d values: %v", tt.length, tt.values, err)
+		}
+	}
+	for n, want := range map[int]bool{0: false, 16: false, 31: false, 32: true, 33: false, 64: false} {
+		b := append([]byte("A256GCM\x00"), distinct(16, n)...)
+		if _, err := ParseEncryptionKey(b); (err == nil) != want || err != nil && !errors.Is(err, ErrKey) {
+			t.Errorf("an encryption key of %d bytes: %v", n, err)
+		}
+	}
+	x, err := ecdh.X25519().GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(x)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, alg := range []Algorithm{EdDSA, ES256, RS256} {
+		if k, err := ParsePrivate(append([]byte(alg+"\x00"), der...)); !errors.Is(err, ErrKey) || k != (Key{}) {
+			t.Errorf("X25519 as %s: %v", alg, err)
+		}
+	}
+	if b, err := testKeys()[HS256].MarshalPrivate(); err != nil || len(b) != len("HS256")+1+MinHMACBytes {
+		t.Errorf("a new HS256 key takes %d bytes, %v", len(b), err)
+	}
+	if alg, err := ParseAlgorithm("none"); err == nil || alg != "" {
+		t.Errorf("ParseAlgorithm = %q, %v", alg, err)
+	}
+}
+
+// TestJ8_SecretIDs: the ids of secrets are derived as they always were, one for each secret and use; tokens that are
+// out name them.
+func TestJ8_SecretIDs(t *testing.T) {
+	secret := []byte("0123456789abcdef0123456789ABCDEF")
+	derived := func(label string) string {
+		b, err := hkdf.Key(sha256.New, secret, nil, "handstamp/v1/kid "+label, 32)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return base64.RawURLEncoding.EncodeToString(b)
+	}
+	mac, err := NewHMACKey(secret)
+	if err != nil || mac.ID() != derived("HS256") || mac.Verifier().ID() != mac.ID() {
+		t.Errorf("HS256: %s, %v", mac.ID(), err)
+	}
+	enc, err := newEncryptionKey(bytes.Clone(secret))
+	if err != nil || enc.ID() != derived("A256GCM") || enc.Verifier().ID() != enc.ID() {
+		t.Errorf("A256GCM: %s, %v", enc.ID(), err)
+	}
+	seen := map[string]bool{mac.ID(): true, enc.ID(): true, testKeys()[HS256].ID(): true, testEncryptionKey(t).ID(): true}
+	for _, alg := range []Algorithm{ES256, EdDSA, RS256} {
+		seen[testKeys()[alg].ID()] = true
+	}
+	if len(seen) != 7 {
+		t.Errorf("seven keys have %d ids", len(seen))
+	}
+	for id := range seen {
+		if len(id) != 43 {
+			t.Errorf("id %q", id)
+		}
+	}
+}
+
+// TestJ1_AKeySaysItsAlgorithm, and the zero keys say none.
+func TestJ1_AKeySaysItsAlgorithm(t *testing.T) {
+	for alg, k := range testKeys() {
+		if k.Algorithm() != alg || k.Verifier().Algorithm() != alg {
+			t.Errorf("%s: %s, %s", alg, k.Algorithm(), k.Verifier().Algorithm())
+		}
+		if p, ok := k.Public(); ok != (alg != HS256) || ok && p.Algorithm() != alg || !ok && p != (PublicKey{}) {
+			t.Errorf("%s: %s, %v", alg, p.Algorithm(), ok)
+		}
+	}
+	if got := testEncryptionKey(t).Verifier().Algorithm(); got != A256GCM {
+		t.Errorf("an encryption key: %s", got)
+	}
+	if (VerifyKey{}).Algorithm() != "" || (VerifyKey{}).ID() != "" || (PublicKey{}).Algorithm() != "" || (EncryptionKey{}).ID() != "" {
+		t.Error("a zero key has properties")
+	}
+	if b, err := (EncryptionKey{}).MarshalPrivate(); err != ErrNoKey || b != nil {
+		t.Errorf("MarshalPrivate = %v", err)
+	}
+}
+
+// TestKeysPrintOneWord, whichever way they are printed.
+func TestKeysPrintOneWord(t *testing.T) {
+	enc := testEncryptionKey(t)
+	for _, v := range []interface {
+		fmt.Stringer
+		fmt.GoStringer
+		fmt.Formatter
+		slog.LogValuer
+		json.Marshaler
+	}{testKeys()[ES256], testKeys()[HS256].Verifier(), enc, Key{}, VerifyKey{}, EncryptionKey{}} {
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d", "%30v"} {
+			if out := fmt.Sprintf(verb, v); out != "REDACTED" {
+				t.Errorf("%s of %T is %q", verb, v, out)
+			}
+		}
+		j, err := v.MarshalJSON()
+		if v.String() != "REDACTED" || v.GoString() != "REDACTED" || v.LogValue().String() != "REDACTED" || string(j) != `"REDACTED"` || err != nil {
+			t.Errorf("%T: %s %s %s %s", v, v.String(), v.GoString(), v.LogValue(), j)
+		}
 	}
 }

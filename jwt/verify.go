@@ -251,11 +251,15 @@ func isBase64URL(c byte) bool {
 	return 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-' || c == '_'
 }
 
-// decodeSegment reads canonical base64url: no padding, trailing bits zero
-// (RFC 7515 section 2, RFC 4648 section 3.5), so that a token has one
-// spelling. parse has checked the characters.
+// decodeSegment reads canonical base64url: no padding, trailing bits zero, no
+// line breaks, which encoding/base64 skips even in its strict form (RFC 7515
+// section 2, RFC 4648 section 3), so that a token and a key have one spelling.
 func decodeSegment(s string) ([]byte, error) {
-	return base64.RawURLEncoding.Strict().DecodeString(s)
+	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
+	if err == nil && base64.RawURLEncoding.EncodedLen(len(b)) != len(s) {
+		err = errForm
+	}
+	return b, err
 }
 
 func encodeHeader(header string) string {
