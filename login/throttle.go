@@ -146,7 +146,8 @@ func (f *Flow) countStranger(ctx context.Context, tx Tx, b budgets, pair Counter
 	if wait > 0 {
 		return min(wait, max(time.Second, maxDelay-now.Sub(pair.LastAt))), nil
 	}
-	pair.LastAt, pair.ExpiresAt = now, now.Add(forgetAfter)
+	// A network that was known, and is no more, does not become it again by trying.
+	pair.Known, pair.LastAt, pair.ExpiresAt = false, now, now.Add(forgetAfter)
 	if err := tx.PutCounter(ctx, pair); err != nil {
 		return 0, fmt.Errorf("write a counter: %w", err)
 	}
