@@ -3,6 +3,7 @@ package password
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"sync/atomic"
 )
@@ -15,15 +16,20 @@ type HasherOptions struct {
 	Queue *Queue
 	// Random gives the salts; nil means crypto/rand.
 	Random io.Reader
+	// Legacy is a stored hash of another system like those of the accounts that were imported ($2y$12$… of anything, if
+	// those are of bcrypt with cost 12). With it every check also costs as much as one of it, so that accounts that have
+	// not logged in since the import cannot be told by time from those that do not exist. Leave it empty, and logins
+	// cheaper, when there are none or when it is no secret who has an account.
+	Legacy string
 	// InsecureCost permits Params that are not Strong. It is for tests.
 	InsecureCost bool
 }
 
 // Work is how much a [Hasher] has done since it was made.
 type Work struct {
-	// Hashes is the number of runs of argon2id.
+	// Hashes is the number of runs of argon2id, and of other functions for hashes made elsewhere.
 	Hashes uint64
-	// KiB is the memory that they filled, in KiB, summed over all passes: the cost of a run, whatever the
+	// KiB is the memory that argon2 filled, in KiB, summed over all passes: the cost of a run, whatever the
 	// machine. (argon2 rounds the memory of a hash down to four blocks per lane; this counts what is filled.)
 	KiB uint64
 }
@@ -36,7 +42,9 @@ type Work struct {
 // than the current costs (after it, a second run spends the difference, in lanes and memory like the current
 // costs), Verify of a stored hash that cannot be used, and Equalise. Only a stored hash that is dearer than the
 // current costs takes longer, until the login that replaces it: so lowering the costs shows, for a while,
-// which accounts exist and have not logged in since.
+// which accounts exist and have not logged in since. The same holds for hashes of other systems. A whole run at the
+// current costs follows the check of each, because how dear bcrypt is beside argon2id depends on the machine: such
+// an account takes longer than one that does not exist, never less, and as long with HasherOptions.Legacy.
 //
 // Make one with [NewHasher]. A Hasher is safe for concurrent use and starts no goroutines.
 type Hasher struct {
@@ -44,13 +52,15 @@ type Hasher struct {
 	queue  *Queue
 	random io.Reader
 	dummy  *argon2id
+	legacy storedHash // nil without HasherOptions.Legacy
 
 	hashes atomic.Uint64
 	kib    atomic.Uint64
 }
 
 // NewHasher makes a hasher. It returns an error if the costs are out of bounds, or weaker than all choices of
-// [Params.Strong] without InsecureCost, or if no randomness can be read.
+// [Params.Strong] without InsecureCost, if Legacy is not a hash of another system that [Inspect] accepts, or if no
+// randomness can be read.
 func NewHasher(opt HasherOptions) (*Hasher, error) {
 	if opt.Params == (Params{}) {
 		opt.Params = DefaultParams()
@@ -64,13 +74,31 @@ func NewHasher(opt HasherOptions) (*Hasher, error) {
 	if opt.Queue == nil {
 		opt.Queue = NewQueue(0, 0, 0)
 	}
+	var legacy storedHash
+	if opt.Legacy != "" {
+		var err error
+		if legacy, err = parseLegacy(opt.Legacy); err != nil {
+			return nil, err
+		}
+	}
 	// The dummy's tag is random, not the hash of anything, so no password matches it.
 	noise, err := randomBytes(opt.Random, saltBytes+tagBytes)
 	if err != nil {
 		return nil, err
 	}
 	dummy := &argon2id{params: opt.Params, salt: noise[:saltBytes], tag: noise[saltBytes:]}
-	return &Hasher{params: opt.Params, queue: opt.Queue, random: opt.Random, dummy: dummy}, nil
+	return &Hasher{params: opt.Params, queue: opt.Queue, random: opt.Random, dummy: dummy, legacy: legacy}, nil
+}
+
+func parseLegacy(text string) (storedHash, error) {
+	h, err := parseStored(text)
+	if err != nil {
+		return nil, fmt.Errorf("read the sample of imported hashes: %w", err)
+	}
+	if h.effort() != (effort{}) {
+		return nil, errors.New("the sample of imported hashes is one of argon2, whose cost is made up for without it")
+	}
+	return h, nil
 }
 
 // Hash waits its turn and returns the hash of the password for storing, a PHC string of at most 128 bytes. The
@@ -91,21 +119,24 @@ func (h *Hasher) Hash(ctx context.Context, password Secret) (string, error) {
 	return phc, nil
 }
 
-// Verify waits its turn and checks the password against a stored hash. A wrong password is the zero Verdict and
-// no error. An error that wraps [ErrUnusableHash] means that the stored hash is damaged or foreign: the same
-// work was done, the password counts as wrong, and somebody should be told. Other errors are those of
-// [Queue.Do]; nothing is known then. The zero Secret is never right and costs the same.
-func (h *Hasher) Verify(ctx context.Context, phc string, password Secret) (Verdict, error) {
+// Verify waits its turn and checks the password against a stored hash of any format that [Inspect] lists. A wrong
+// password is the zero Verdict and no error. An error that wraps [ErrUnusableHash] means that the stored hash is
+// damaged or of no such format: the same work was done, the password counts as wrong, and somebody should be told.
+// Other errors are those of [Queue.Do]; nothing is known then. The zero Secret is never right and costs the same.
+func (h *Hasher) Verify(ctx context.Context, stored string, password Secret) (Verdict, error) {
 	var verdict Verdict
-	stored, unusable := parseStored(phc)
+	parsed, unusable := parseStored(stored)
 	err := h.queue.Do(ctx, func() {
 		if unusable != nil {
 			h.spend(password)
 			return
 		}
-		h.count(stored.effort())
-		verdict = judge(stored, password, h.params)
-		h.topUp(stored.effort(), password)
+		h.count(parsed.effort())
+		verdict = judge(parsed, password, h.params)
+		h.topUp(parsed.effort(), password)
+		if parsed.effort() != (effort{}) {
+			h.spendLegacy(password)
+		}
 	})
 	if err != nil {
 		return Verdict{}, err
@@ -130,6 +161,17 @@ func (h *Hasher) Work() Work {
 func (h *Hasher) spend(password Secret) {
 	h.count(h.dummy.effort())
 	h.dummy.verify(password)
+	h.spendLegacy(password)
+}
+
+// spendLegacy does what a check of an imported hash takes besides, if there is a sample of them. The answer is not
+// looked at: the sample is nobody's password.
+func (h *Hasher) spendLegacy(password Secret) {
+	if h.legacy == nil {
+		return
+	}
+	h.count(effort{})
+	h.legacy.verify(password)
 }
 
 // topUp spends what a check at this effort is short of one at the current costs.

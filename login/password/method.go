@@ -38,15 +38,34 @@ func (m *Method) SignUp(ctx context.Context, s login.SignUp) (account.User, hand
 	return user, g, translate(err, "password")
 }
 
-// SetUp makes the first administrator with the token of the one-time link.
+// SetUp makes the first administrator with the token of the one-time link. Once there is an administrator, however made,
+// the link is dead: login.ErrSetup.
 func (m *Method) SetUp(ctx context.Context, setup token.Secret, s login.SignUp) (account.User, handstamp.Grant, error) {
 	if err := m.flow.CheckSetup(ctx, setup); err != nil {
 		return account.User{}, handstamp.Grant{}, err // before it is said whether an address is taken, and before any hash
 	}
+	if err := m.noAdmin(ctx); err != nil {
+		return account.User{}, handstamp.Grant{}, err
+	}
 	user, g, err := m.signUp(ctx, s, []string{account.RoleAdmin}, func(tx login.Tx) error {
-		return m.flow.TakeSetup(ctx, tx, setup, s.Start.Client)
+		if err := m.flow.TakeSetup(ctx, tx, setup, s.Start.Client); err != nil {
+			return err
+		}
+		return m.noAdmin(ctx) // one may have been made while the password was hashed
 	})
 	return user, g, translate(err, "password")
+}
+
+// noAdmin is login.ErrSetup if there is an administrator.
+func (m *Method) noAdmin(ctx context.Context) error {
+	has, err := m.accounts.HasAdmin(ctx)
+	if err != nil {
+		return fmt.Errorf("look for an administrator: %w", err)
+	}
+	if has {
+		return login.ErrSetup
+	}
+	return nil
 }
 
 func (m *Method) signUp(ctx context.Context, s login.SignUp, roles []string, first func(tx login.Tx) error) (account.User, handstamp.Grant, error) {
@@ -192,11 +211,11 @@ func (m *Method) verify(ctx context.Context, u handstamp.UserID, secret Secret) 
 		return login.Verified{}, fmt.Errorf("read the credential: %w", err)
 	}
 	v, err := m.hasher.Verify(ctx, c.Data, secret)
-	if err != nil && !errors.Is(err, ErrUnusableHash) {
-		return login.Verified{}, err
+	if errors.Is(err, ErrUnusableHash) {
+		return login.Verified{}, m.recordUnusable(ctx, c) // a no: the work was done all the same
 	}
 	if err != nil || !v.OK {
-		return login.Verified{}, nil // the work for an unusable hash was done all the same
+		return login.Verified{}, err
 	}
 	verified := login.Verified{OK: true}
 	if v.Rehash {
@@ -206,6 +225,15 @@ func (m *Method) verify(ctx context.Context, u handstamp.UserID, secret Secret) 
 		}
 	}
 	return verified, nil
+}
+
+// unusableHash is the audit log's word for a stored hash that nothing can be checked against: its owner cannot log in before
+// somebody sets a password, and nobody else would notice.
+const unusableHash audit.Kind = "password.unusable"
+
+func (m *Method) recordUnusable(ctx context.Context, c account.Credential) error {
+	auth := m.flow.Auth()
+	return auth.RecordAudit(ctx, auth.AuditEntry(handstamp.Client{Actor: "system"}, audit.Event{Kind: unusableHash, Target: string(c.User)}))
 }
 
 // rehash writes a hash of today's cost, unless the credential is another one than the one that was verified.
@@ -225,7 +253,8 @@ func (m *Method) rehash(ctx context.Context, tx login.Tx, verified account.Crede
 }
 
 // Change checks the current password, counted like a login, sets the new one, ends all other sessions and gives this one
-// new secrets. Errors: *login.InputError, login.ErrInvalidCredentials, *login.TooManyError.
+// new secrets. Errors: *login.InputError, login.ErrInvalidCredentials, *login.TooManyError. With an error that is
+// handstamp.ErrNotAwaited the password is changed, and the grant is good.
 func (m *Method) Change(ctx context.Context, c login.Change) (handstamp.Grant, handstamp.Ended, error) {
 	g, ended, err := m.change(ctx, c)
 	return g, ended, translate(err, "new_password")
@@ -283,12 +312,10 @@ func (m *Method) change(ctx context.Context, c login.Change) (handstamp.Grant, h
 		return none(err)
 	}
 	ended := handstamp.Ended{Sessions: done.Sessions, More: done.More, By: done.Last()}
-	if c.WaitFleet {
-		if ended, err = auth.WaitFleet(ctx, ended); err != nil {
-			return none(err)
-		}
-	}
 	g, err := renewing.Grant(ctx)
+	if err == nil && c.WaitFleet {
+		ended, err = auth.WaitFleet(ctx, ended) // the grant stands whether or not the fleet was waited for
+	}
 	return g, ended, err
 }
 

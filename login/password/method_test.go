@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -307,5 +308,73 @@ func TestSignUp(t *testing.T) {
 	}
 	if _, _, err := b.m.SetUp(t.Context(), setup, login.SignUp{Email: "again@example.org", Password: rightPassword}); !errors.Is(err, login.ErrSetup) {
 		t.Errorf("the link a second time: %v", err)
+	}
+}
+
+// store puts a hash where the owner's is, as an import does.
+func (b *bench) store(t testing.TB, hash string) {
+	t.Helper()
+	err := b.w.Flow.Store().LoginWork().Do(t.Context(), func(tx login.Tx) error {
+		c, err := tx.Credential(t.Context(), b.user.ID, account.MethodPassword)
+		if err != nil {
+			return err
+		}
+		c.Data = hash
+		return tx.PutCredential(t.Context(), c)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (b *bench) stored(t testing.TB) string {
+	t.Helper()
+	c, err := b.w.Accounts.Users().Credential(t.Context(), b.user.ID, account.MethodPassword)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c.Data
+}
+
+// TestP8_ForeignHashesAreReplacedAtLogin: who comes from another system logs in with the password of there, and from
+// then on has a hash like everybody.
+func TestP8_ForeignHashesAreReplacedAtLogin(t *testing.T) {
+	b := newBench(t, logintest.NewWorld(t))
+	for i, tc := range []struct{ hash, password string }{
+		{"$2y$05$qqIjigueHab2mQlWwfrWO.RUF7ao2GDz4ngJ6Kgi4nJRAuKASOYTe", "correct horse"},
+		{"AQAAAAIAAAAyAAAAEOMwvh3+FZxqkdMBz2ekgGhwQ4B6pZWND6zgESBuWiHw", "my password"},
+	} {
+		b.store(t, tc.hash)
+		if _, err := b.login("wrong horse"); !errors.Is(err, login.ErrInvalidCredentials) || b.stored(t) != tc.hash {
+			t.Fatalf("a wrong password: %v, %s", err, b.stored(t))
+		}
+		for range 2 {
+			if _, err := b.login(tc.password); err != nil {
+				t.Fatal(err)
+			}
+		}
+		after := b.stored(t)
+		if !strings.HasPrefix(after, "$argon2id$v=19$m=64,t=1,p=1$") {
+			t.Errorf("%s became %s", tc.hash, after)
+		}
+		list, err := b.w.Store.Audit().List(t.Context(), audit.Filter{Kind: audit.PasswordRehashed, Limit: 10})
+		if err != nil || len(list) != i+1 {
+			t.Errorf("%d entries, %v", len(list), err)
+		}
+	}
+}
+
+// A hash that nothing can be checked against is a no like any other, and the audit log says what is wrong.
+func TestUnusableHashIsNoAndIsRecorded(t *testing.T) {
+	b := newBench(t, logintest.NewWorld(t))
+	for i, hash := range []string{"", "$2b$31$DO8fsxRWeDYOs0ZwUSBnBOyV1zC6CSKCtXtLaHtSRcUhMN5EM0wmG", "5f4dcc3b5aa765d61d8327deb882cf99", "\x00\xff"} {
+		b.store(t, hash)
+		if _, err := b.login("password"); !errors.Is(err, login.ErrInvalidCredentials) || b.stored(t) != hash {
+			t.Errorf("%q: %v", hash, err)
+		}
+		list, err := b.w.Store.Audit().List(t.Context(), audit.Filter{Kind: "password.unusable", Limit: 10})
+		if err != nil || len(list) != i+1 || list[0].Target != string(b.user.ID) || list[0].Actor != "system" {
+			t.Errorf("%q: entries %+v, %v", hash, list, err)
+		}
 	}
 }

