@@ -122,6 +122,9 @@ type records struct {
 	keys     map[token.Hash]handstamp.SessionID
 	ids      []handstamp.SessionID                      // ascending
 	ofUser   map[handstamp.UserID][]handstamp.SessionID // ascending
+
+	// values are those of the sessions that have any, in the order of their names.
+	values map[handstamp.SessionID][]handstamp.Datum
 }
 
 func newRecords() records {
@@ -129,6 +132,7 @@ func newRecords() records {
 		sessions: make(map[handstamp.SessionID]*handstamp.Session),
 		keys:     make(map[token.Hash]handstamp.SessionID),
 		ofUser:   make(map[handstamp.UserID][]handstamp.SessionID),
+		values:   make(map[handstamp.SessionID][]handstamp.Datum),
 	}
 }
 
@@ -141,6 +145,7 @@ func (r *records) write(changed map[handstamp.SessionID]change[*handstamp.Sessio
 			gone = gone || old != nil
 			r.unlink(sid, old)
 			delete(r.sessions, sid)
+			delete(r.values, sid)
 			continue
 		}
 		if old == nil || old.User != c.value.User {

@@ -72,7 +72,7 @@ func (o *Overlay) hear(events []revoke.Event, log string) {
 }
 
 // hit writes an event's effect on the session that it names, if there is one here.
-func hit(l *layer[handstamp.SessionID, *handstamp.Session], e revoke.Event) {
+func hit(l *sessionLayer, e revoke.Event) {
 	sid := id.Session(e.ID)
 	switch {
 	case e.Kind == revoke.KindUser && e.Effect == revoke.End && e.Except != "":
@@ -113,10 +113,53 @@ func (o *Overlay) follow(ctx context.Context, from place) error {
 	return o.catchUp(ctx)
 }
 
+// look returns the record that pick finds and its subject at one number of the log; see [Overlay]. pick is called under a
+// lock, perhaps more than once.
+func (o *Overlay) look(ctx context.Context, pick func() *handstamp.Session) (*handstamp.Session, handstamp.Subject, error) {
+	for range maxReads {
+		o.mu.RLock()
+		kept, at := pick(), o.place
+		o.mu.RUnlock()
+		if kept == nil {
+			return nil, handstamp.Subject{}, handstamp.ErrNotFound
+		}
+		sub, err := o.base.Sessions().Subject(ctx, kept.User)
+		if err != nil {
+			return nil, handstamp.Subject{}, fmt.Errorf("read the subject of a session: %w", err)
+		}
+		if sub.Head == at.seq {
+			return kept, sub, nil
+		}
+		if err := o.follow(ctx, at); err != nil {
+			return nil, handstamp.Subject{}, err
+		}
+	}
+	return o.lookInTurn(ctx, pick)
+}
+
+// lookInTurn is look where units of this process come so fast that a read beside them never meets the head.
+func (o *Overlay) lookInTurn(
+	ctx context.Context, pick func() *handstamp.Session,
+) (*handstamp.Session, handstamp.Subject, error) {
+	if err := o.turn.take(ctx); err != nil {
+		return nil, handstamp.Subject{}, fmt.Errorf("look a session up: %w", err)
+	}
+	defer o.turn.give()
+	kept, sub, err := o.picked(ctx, pick)
+	if err == nil && kept == nil {
+		err = handstamp.ErrNotFound
+	}
+	return kept, sub, err
+}
+
 // fresh returns a record and its subject at one number of the log, for who has the turn. No record is nil and no error.
 func (o *Overlay) fresh(ctx context.Context, sid handstamp.SessionID) (*handstamp.Session, handstamp.Subject, error) {
+	return o.picked(ctx, func() *handstamp.Session { return o.kept.sessions[sid] })
+}
+
+func (o *Overlay) picked(ctx context.Context, pick func() *handstamp.Session) (*handstamp.Session, handstamp.Subject, error) {
 	for range maxFollows {
-		s := o.kept.sessions[sid]
+		s := pick()
 		if s == nil {
 			return nil, handstamp.Subject{}, nil
 		}

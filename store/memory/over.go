@@ -54,6 +54,7 @@ type Overlay struct {
 	mu    sync.RWMutex
 	kept  records
 	place place
+	swept handstamp.SessionID // whose values a sweep looked at last; of who has the turn
 }
 
 // place is up to where records have followed the base's log. The zero value has not begun.
@@ -154,43 +155,9 @@ func (v overSessions) Find(ctx context.Context, l handstamp.Lookup) (handstamp.F
 	if !l.ServiceKey.IsZero() {
 		return v.o.base.Sessions().Find(ctx, l)
 	}
-	for range maxReads {
-		v.o.mu.RLock()
-		kept, at := v.o.kept.find(l), v.o.place
-		v.o.mu.RUnlock()
-		if kept == nil {
-			return handstamp.Found{}, handstamp.ErrNotFound
-		}
-		sub, err := v.o.base.Sessions().Subject(ctx, kept.User)
-		if err != nil {
-			return handstamp.Found{}, fmt.Errorf("read the subject of a session: %w", err)
-		}
-		if sub.Head == at.seq {
-			return v.o.found(ctx, *kept, sub, l.SigningKey)
-		}
-		if err := v.o.follow(ctx, at); err != nil {
-			return handstamp.Found{}, err
-		}
-	}
-	return v.findInTurn(ctx, l)
-}
-
-// findInTurn is Find where units of this process come so fast that a read beside them never meets the head.
-func (v overSessions) findInTurn(ctx context.Context, l handstamp.Lookup) (handstamp.Found, error) {
-	if err := v.o.turn.take(ctx); err != nil {
-		return handstamp.Found{}, fmt.Errorf("find a credential: %w", err)
-	}
-	defer v.o.turn.give()
-	kept := v.o.kept.find(l)
-	if kept == nil {
-		return handstamp.Found{}, handstamp.ErrNotFound
-	}
-	kept, sub, err := v.o.fresh(ctx, kept.ID)
+	kept, sub, err := v.o.look(ctx, func() *handstamp.Session { return v.o.kept.find(l) })
 	if err != nil {
 		return handstamp.Found{}, err
-	}
-	if kept == nil {
-		return handstamp.Found{}, handstamp.ErrNotFound
 	}
 	return v.o.found(ctx, *kept, sub, l.SigningKey)
 }
@@ -250,7 +217,7 @@ func (v overSessions) List(ctx context.Context, f handstamp.SessionFilter) ([]ha
 	return v.listInTurn(ctx, f)
 }
 
-// listInTurn is to List what findInTurn is to Find.
+// listInTurn is to List what lookInTurn is to look.
 func (v overSessions) listInTurn(ctx context.Context, f handstamp.SessionFilter) ([]handstamp.Session, error) {
 	if err := v.o.turn.take(ctx); err != nil {
 		return nil, fmt.Errorf("list sessions: %w", err)
@@ -301,7 +268,7 @@ func (v overSessions) list(
 				}
 				subjects[s.User] = sub
 			}
-			if handstamp.Live(*s, sub, f.Now) {
+			if listed(f, s) && handstamp.Live(*s, sub, f.Now) {
 				out = append(out, ownedSession(*s))
 			}
 			if len(out) == limit {
@@ -364,8 +331,9 @@ func (v overSessions) Sweep(ctx context.Context, now time.Time, limit int) (int,
 	l := over(v.o.kept.sessions)
 	n := v.o.kept.sweep(&l, now, limit)
 	v.o.write(l.over)
-	if n >= limit {
-		return n, nil
+	values, err := v.o.sweepValues(ctx, now, limit-n)
+	if n += values; err != nil || n >= limit {
+		return n, err
 	}
 	more, err := v.o.base.Sessions().Sweep(ctx, now, limit-n)
 	return n + more, err

@@ -38,7 +38,10 @@ func (w overWork[T]) Do(ctx context.Context, fn func(tx T) error) error {
 	}
 	var last *overTx
 	err := w.o.base.LoginWork().Do(ctx, func(tx login.Tx) error {
-		last = &overTx{Tx: tx, o: w.o, sessions: over(w.o.kept.sessions), before: make(map[handstamp.UserID]handstamp.Subject)}
+		last = &overTx{
+			Tx: tx, o: w.o, sessions: over(w.o.kept.sessions), values: over(w.o.kept.values),
+			before: make(map[handstamp.UserID]handstamp.Subject),
+		}
 		defer func() { last.done = true }()
 		return fn(w.as(last))
 	})
@@ -54,6 +57,7 @@ func (o *Overlay) commit(t *overTx) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.kept.write(t.sessions.over)
+	o.kept.writeValues(t.values.over)
 	for _, e := range t.events {
 		if e.Seq == o.place.seq+1 {
 			o.place.seq, o.place.tag = e.Seq, e.Tag
@@ -66,7 +70,8 @@ type overTx struct {
 	login.Tx
 	o        *Overlay
 	done     bool
-	sessions layer[handstamp.SessionID, *handstamp.Session]
+	sessions sessionLayer
+	values   valueLayer
 	before   map[handstamp.UserID]handstamp.Subject // as they were when the unit first looked
 	shadows  map[handstamp.SessionID]bool           // spared in this unit before
 	events   []revoke.Event
@@ -133,7 +138,7 @@ func (t *overTx) Append(ctx context.Context, events ...revoke.Event) (handstamp.
 		return handstamp.Appended{}, fmt.Errorf("append to the log: %w", err)
 	}
 	try := trial{t: t, subjects: make(map[handstamp.UserID]handstamp.Subject)}
-	try.sessions = layer[handstamp.SessionID, *handstamp.Session]{under: t.sessions.under, over: maps.Clone(t.sessions.over)}
+	try.sessions = sessionLayer{under: t.sessions.under, over: maps.Clone(t.sessions.over)}
 	n, events := 0, slices.Clone(events)
 	for i := range events {
 		ended, err := try.event(ctx, &events[i])
@@ -197,7 +202,7 @@ func (t *overTx) shadow(ctx context.Context, sid handstamp.SessionID) error {
 // trial is what events would do, with numbers that only have the right order.
 type trial struct {
 	t        *overTx
-	sessions layer[handstamp.SessionID, *handstamp.Session]
+	sessions sessionLayer
 	subjects map[handstamp.UserID]handstamp.Subject
 	all      uint64 // the last all/end in this trial
 	given    uint64 // numbers given so far

@@ -114,11 +114,16 @@ func (r *records) list(f handstamp.SessionFilter, subject func(handstamp.UserID)
 		if len(page) == limit {
 			break
 		}
-		if s := r.sessions[sid]; handstamp.Live(*s, subject(s.User), f.Now) {
+		if s := r.sessions[sid]; listed(f, s) && handstamp.Live(*s, subject(s.User), f.Now) {
 			page = append(page, ownedSession(*s))
 		}
 	}
 	return page
+}
+
+// listed says whether a list is of sessions like this one: those without a user are in no list of all users.
+func listed(f handstamp.SessionFilter, s *handstamp.Session) bool {
+	return f.User != "" || s.Mode != handstamp.ModeAnonymous
 }
 
 // before returns the ids of a user's sessions, or of all, that are older than one, in ascending order.
@@ -206,6 +211,7 @@ func (v sessions) Sweep(ctx context.Context, now time.Time, limit int) (int, err
 	n := 0
 	err := v.s.do(ctx, func(t *tx) error {
 		n = t.d.records.sweep(&t.sessions, now, limit)
+		n += t.sweepValues(now, limit-n)
 		for k, c := range t.d.counters {
 			if n >= limit {
 				return nil
@@ -233,7 +239,7 @@ func (v sessions) Sweep(ctx context.Context, now time.Time, limit int) (int, err
 }
 
 // sweep drops records that nothing can bring back, oldest first: those ran out first, nearly always.
-func (r *records) sweep(l *layer[handstamp.SessionID, *handstamp.Session], now time.Time, limit int) int {
+func (r *records) sweep(l *sessionLayer, now time.Time, limit int) int {
 	n := 0
 	for _, sid := range r.ids {
 		if n >= limit {

@@ -41,7 +41,8 @@ type tx struct {
 	done bool
 	meta meta
 
-	sessions  layer[handstamp.SessionID, *handstamp.Session]
+	sessions  sessionLayer
+	values    valueLayer
 	subjects  layer[handstamp.UserID, *handstamp.Subject]
 	endedKeys layer[string, uint64]
 	events    []revoke.Event
@@ -83,6 +84,7 @@ func (s *Store) begin() *tx {
 	return &tx{
 		d: d, meta: d.meta,
 		sessions:    over(d.sessions),
+		values:      over(d.values),
 		subjects:    over(d.subjects),
 		endedKeys:   over(d.endedKeys),
 		roles:       over(d.roles),
@@ -111,6 +113,7 @@ func (t *tx) apply() {
 	d := t.d
 	d.meta = t.meta
 	d.records.write(t.sessions.over)
+	d.writeValues(t.values.over)
 	if t.restarted {
 		d.events = nil
 	}
@@ -192,7 +195,7 @@ func (t *tx) PutSession(ctx context.Context, s handstamp.Session) error {
 
 // putSession is PutSession on a layer of records.
 func putSession(
-	l *layer[handstamp.SessionID, *handstamp.Session], keys map[token.Hash]handstamp.SessionID, s handstamp.Session,
+	l *sessionLayer, keys map[token.Hash]handstamp.SessionID, s handstamp.Session,
 ) error {
 	kept, found := l.get(s.ID)
 	if found != (s.Version > 0) || found && (kept.Version != s.Version || kept.EndedBy != 0) {
@@ -214,7 +217,7 @@ func putSession(
 
 // forgetAddresses takes what tells where a user was and with what out of the records of their sessions, tombstones too:
 // those stay after the account, until their absolute end. The version moves, so that nobody writes it back.
-func forgetAddresses(r *records, l *layer[handstamp.SessionID, *handstamp.Session], u handstamp.UserID) {
+func forgetAddresses(r *records, l *sessionLayer, u handstamp.UserID) {
 	for _, s := range r.of(u, l.over) {
 		after := *s
 		after.IP, after.UserAgent, after.Refresh.IP, after.Refresh.UserAgent = "", "", "", ""

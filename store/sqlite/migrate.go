@@ -55,16 +55,16 @@ func migrations() ([]migration, error) {
 }
 
 // migrate does the steps that are missing, or answers ErrOlder where it may not.
-func (s *Store) migrate(ctx context.Context, l *link, allowed bool) error {
+func (s *Store) migrate(ctx context.Context, l *link, opt Options) error {
 	all, err := migrations()
 	if err != nil {
 		return err
 	}
-	err = s.whileBusy(ctx, func() error {
+	err = whileBusy(ctx, time.Now().Add(opt.openTimeout()), func() error {
 		if err := l.script("BEGIN IMMEDIATE"); err != nil {
 			return readOnly(fmt.Errorf("begin: %w", err))
 		}
-		if err := upgrade(l, all, allowed); err != nil {
+		if err := upgrade(l, all, !opt.SkipMigrations); err != nil {
 			_ = l.script("ROLLBACK")
 			return err
 		}

@@ -28,7 +28,9 @@ import (
 type Options struct {
 	// SkipMigrations leaves the tables as they are. Open then answers [ErrOlder] if they are older than this version.
 	SkipMigrations bool
-	// BusyTimeout is how long a write waits for another process to finish its own. 0 is 5 s.
+	// BusyTimeout is how long a write waits in all, in line and for the lock, while another process holds it; then the
+	// write fails, and nothing has happened. 0 is 2 s: who asked over HTTP hears of it in less than 3. [Open] waits 5 s or
+	// longer, since several processes may start together and migrate.
 	BusyTimeout time.Duration
 	// Readers is how many reads run at the same time, 1 to 64. 0 is twice the number of processors, at least 4 and at
 	// most 16. Each costs up to 4 MiB of memory.
@@ -39,7 +41,8 @@ type Options struct {
 
 // The bounds and defaults of Options.
 const (
-	defaultBusyTimeout = 5 * time.Second
+	defaultBusyTimeout = 2 * time.Second
+	leastOpenTimeout   = 5 * time.Second
 	maxReaders         = 64
 )
 
@@ -50,6 +53,7 @@ type Store struct {
 
 	path    string
 	busy    time.Duration
+	locked  atomic.Bool // another process held the lock when a write last asked for it
 	log     *slog.Logger
 	stopped atomic.Bool // a commit failed with an I/O error; see errStopped
 
@@ -103,22 +107,22 @@ func open(ctx context.Context, path string, opt Options, dial dialer) (*Store, e
 	if s.readers, err = connect(dial, name, reading(opt.BusyTimeout), opt.Readers); err != nil {
 		return nil, errors.Join(err, s.writer.db.Close())
 	}
-	if err := s.begin(ctx, opt); err != nil {
+	if err := s.prime(ctx, opt); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
 }
 
-// begin makes a database that was found good ready for use.
-func (s *Store) begin(ctx context.Context, opt Options) error {
-	if err := s.useWAL(ctx); err != nil {
+// prime makes a database that was found good ready for use.
+func (s *Store) prime(ctx context.Context, opt Options) error {
+	if err := s.useWAL(ctx, opt); err != nil {
 		return err
 	}
 	l, err := s.writer.take(ctx)
 	if err != nil {
 		return err
 	}
-	err = s.migrate(ctx, l, !opt.SkipMigrations)
+	err = s.migrate(ctx, l, opt)
 	s.writer.give(l, true)
 	if err != nil {
 		return err
@@ -159,9 +163,13 @@ func fileName(path string) (string, error) {
 	return filepath.Abs(path)
 }
 
+// openTimeout is how long opening waits for another process.
+func (o Options) openTimeout() time.Duration { return max(o.BusyTimeout, leastOpenTimeout) }
+
 // busySlice is how long the engine itself waits for another process's lock. Longer waits are made of such slices, so
-// that a caller's deadline is obeyed in between.
-const busySlice = 100 * time.Millisecond
+// that a caller's deadline is obeyed in between. They are short because the engine asks less and less often: beside a
+// process that writes all the time, a slow asker finds the lock taken every time.
+const busySlice = 10 * time.Millisecond
 
 // settings are the pragmas of a connection: all of them are set, and those of want are read back.
 type settings struct {

@@ -34,7 +34,7 @@ func prepare(ctx context.Context, name string, opt Options) error {
 	if info.Mode().Perm()&0o077 != 0 {
 		opt.Logger.Warn("sqlite: others than the owner have access to the database file", "mode", info.Mode().Perm().String())
 	}
-	found, err := probe(ctx, name, opt.BusyTimeout)
+	found, err := probe(ctx, name, opt.openTimeout())
 	if err != nil {
 		return err
 	}
@@ -263,7 +263,7 @@ func pending(ctx context.Context, path string) (int, error) {
 	if info.Size() < minPage {
 		return 0, fmt.Errorf("%w (it has %d bytes)", ErrDamaged, info.Size())
 	}
-	found, err := probe(ctx, name, defaultBusyTimeout)
+	found, err := probe(ctx, name, leastOpenTimeout)
 	if err != nil {
 		return 0, err
 	}

@@ -113,7 +113,7 @@ const (
 	listTail = ` AND s.id < ?2 AND ` + alive + ` ORDER BY s.id DESC LIMIT ?3`
 
 	listAll = `SELECT ` + sessionColumns + ` FROM handstamp_log AS l CROSS JOIN handstamp_sessions AS s
-		LEFT JOIN handstamp_subjects AS u ON u.user = s.user WHERE l.id = 1` + listTail
+		LEFT JOIN handstamp_subjects AS u ON u.user = s.user WHERE l.id = 1 AND s.mode <> 'anonymous'` + listTail
 	listUser = `SELECT ` + sessionColumns + ` FROM handstamp_log AS l
 		CROSS JOIN handstamp_sessions AS s INDEXED BY handstamp_sessions_user
 		LEFT JOIN handstamp_subjects AS u ON u.user = s.user WHERE l.id = 1 AND s.user = ?4` + listTail
@@ -224,7 +224,11 @@ func (v *sessions) Sweep(ctx context.Context, now time.Time, limit int) (int, er
 	if err != nil {
 		return 0, fmt.Errorf("sweep: %w", err)
 	}
-	return n, nil
+	values, err := v.s.sweepData(ctx, now, limit-n, sweepOwners)
+	if err != nil {
+		return 0, fmt.Errorf("sweep: %w", err)
+	}
+	return n + values, nil
 }
 
 // sweepBatch bounds one transaction of a sweep.

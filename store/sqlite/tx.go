@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/handstamp/handstamp"
 	"github.com/handstamp/handstamp/account"
@@ -51,21 +52,62 @@ func (s *Store) LoginWork() handstamp.UnitOfWork[login.Tx] {
 	return work[login.Tx]{s, func(u *unit) login.Tx { return u }}
 }
 
-// maxTries bounds how often a unit begins again because another process held a lock in the middle of it, which in WAL
-// mode only a recovery or a schema change does.
-const maxTries = 4
-
+// do runs a unit. It begins again where another process held a lock in the middle of it, which in WAL mode only a recovery
+// or a schema change does. All waiting for other processes, in line and at the lock, ends at one deadline: who calls has
+// somebody waiting too, and each wait with a time of its own would add up.
 func (s *Store) do(ctx context.Context, fn func(*unit) error) error {
-	for try := 1; ; try++ {
-		err := s.once(ctx, fn)
-		if try == maxTries || !busy(err) || ctx.Err() != nil {
+	deadline := time.Now().Add(s.busy)
+	for {
+		err := s.once(ctx, deadline, fn)
+		if !busy(err) || ctx.Err() != nil || time.Now().After(deadline) {
+			return err
+		}
+		if pause(ctx, busyPause) != nil {
 			return err
 		}
 	}
 }
 
-func (s *Store) once(ctx context.Context, fn func(*unit) error) error {
-	l, err := s.writer.take(ctx)
+// errLocked is what those in line are told who have waited long enough, while the first of them still waits for another
+// process.
+var errLocked = errors.New("another process holds the lock")
+
+// takeWriter waits in line. Behind other writes of this process it waits for as long as ctx does: they get on. Behind one
+// that does not, since another process holds the lock, it gives up at the deadline.
+func (s *Store) takeWriter(ctx context.Context, deadline time.Time) (*link, error) {
+	inLine, leave := context.WithCancelCause(ctx)
+	defer leave(nil)
+	timer := time.AfterFunc(time.Until(deadline), func() { s.giveUp(inLine, leave) })
+	defer timer.Stop()
+	l, err := s.writer.take(inLine)
+	if err != nil && errors.Is(context.Cause(inLine), errLocked) {
+		return nil, errLocked
+	}
+	return l, err
+}
+
+// giveUp leaves the line as soon as another process holds the lock.
+func (s *Store) giveUp(inLine context.Context, leave context.CancelCauseFunc) {
+	switch {
+	case inLine.Err() != nil: // it is over already
+	case s.locked.Load():
+		leave(errLocked)
+	default:
+		time.AfterFunc(10*busySlice, func() { s.giveUp(inLine, leave) })
+	}
+}
+
+// begin takes the lock.
+func (s *Store) begin(ctx context.Context, l *link, deadline time.Time) error {
+	return whileBusy(ctx, deadline, func() error {
+		err := l.script("BEGIN IMMEDIATE")
+		s.locked.Store(busy(err))
+		return err
+	})
+}
+
+func (s *Store) once(ctx context.Context, deadline time.Time, fn func(*unit) error) error {
+	l, err := s.takeWriter(ctx, deadline)
 	if err != nil {
 		return fmt.Errorf("wait for the writer: %w", err)
 	}
@@ -73,7 +115,7 @@ func (s *Store) once(ctx context.Context, fn func(*unit) error) error {
 		s.writer.give(l, true)
 		return errStopped
 	}
-	if err := s.whileBusy(ctx, func() error { return l.script("BEGIN IMMEDIATE") }); err != nil {
+	if err := s.begin(ctx, l, deadline); err != nil {
 		s.writer.give(l, false)
 		return fmt.Errorf("begin: %w", readOnly(err))
 	}

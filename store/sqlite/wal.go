@@ -70,7 +70,7 @@ func engineNumber(version string) int {
 
 // useWAL puts the file into WAL mode, which stays with the file. Processes that start together get in each other's way
 // here, and the engine does not always wait by itself.
-func (s *Store) useWAL(ctx context.Context) error {
+func (s *Store) useWAL(ctx context.Context, opt Options) error {
 	l, err := s.writer.take(ctx)
 	if err != nil {
 		return err
@@ -82,7 +82,7 @@ func (s *Store) useWAL(ctx context.Context) error {
 	if err := checkWritable(l); err != nil {
 		return err
 	}
-	return s.whileBusy(ctx, func() error {
+	return whileBusy(ctx, time.Now().Add(opt.openTimeout()), func() error {
 		var mode string
 		if err := l.row("PRAGMA journal_mode(WAL)", nil, &mode); err != nil {
 			return readOnly(fmt.Errorf("switch to WAL mode: %w", err))
@@ -102,9 +102,9 @@ func readOnly(err error) error {
 	return err
 }
 
-// whileBusy repeats what another process's lock prevents, until Options.BusyTimeout or the context's end.
-func (s *Store) whileBusy(ctx context.Context, try func() error) error {
-	deadline := time.Now().Add(s.busy)
+// whileBusy repeats what another process's lock prevents, at least once, until the deadline or the context's end.
+func whileBusy(ctx context.Context, deadline time.Time, try func() error) error {
+	began := time.Now()
 	for {
 		err := try()
 		if err == nil || !busy(err) {
@@ -114,13 +114,15 @@ func (s *Store) whileBusy(ctx context.Context, try func() error) error {
 			return errors.Join(ctx.Err(), err)
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("wait %v for another process: %w", s.busy, err)
+			return fmt.Errorf("wait %v for another process: %w", time.Since(began).Round(time.Millisecond), err)
 		}
-		if err := pause(ctx, 5*time.Millisecond); err != nil {
+		if err := pause(ctx, busyPause); err != nil {
 			return err
 		}
 	}
 }
+
+const busyPause = time.Millisecond
 
 // pause waits; some refusals of the engine come at once, and asking again without a pause would keep a processor busy.
 func pause(ctx context.Context, d time.Duration) error {

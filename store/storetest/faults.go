@@ -74,6 +74,10 @@ func (b *broken) Append(ctx context.Context, e ...revoke.Event) (a handstamp.App
 	return a, b.run(func() error { a, err = b.Tx.Append(ctx, e...); return err })
 }
 
+func (b *broken) Carry(ctx context.Context, from, to handstamp.SessionID, names []string) error {
+	return b.run(func() error { return carryIn(ctx, b.Tx, from, to, names...) })
+}
+
 func (b *broken) Record(ctx context.Context, e audit.Event) error {
 	return b.run(func() error { return b.Tx.Record(ctx, e) })
 }
@@ -85,6 +89,7 @@ func faultsAfter(t *testing.T, s SessionStore) { faultsAt(t, s, true) }
 // faultsAt fails every call in turn until the unit goes through.
 func faultsAt(t *testing.T, s SessionStore, after bool) {
 	begun, ended := session(ada, 1), begin(t, s, ada, 0)
+	set(t, s, ended, "cart", "x", 0, 1)
 	before := read(t, s, begun, ended)
 	for n := 1; n < 100; n++ {
 		err := s.Work().Do(t.Context(), func(tx handstamp.Tx) error {
@@ -92,11 +97,12 @@ func faultsAt(t *testing.T, s SessionStore, after bool) {
 			return err
 		})
 		if err == nil {
-			if n < 7 {
+			if n < 8 {
 				t.Errorf("the unit went through though its call %d was to fail", n)
 			}
 			got := read(t, s, begun, ended)
-			if got.Begun.Session.ID != begun.ID || got.Ended.Session.EndedBy != 2 || got.Bob.Changed != 3 || got.Ada.Head != 4 {
+			if got.Begun.Session.ID != begun.ID || got.Ended.Session.EndedBy != 2 || got.Bob.Changed != 3 || got.Ada.Head != 4 ||
+				string(got.Carts[0].Data) != "x" {
 				t.Errorf("after the unit that went through: %+v", got)
 			}
 			return

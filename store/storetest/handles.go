@@ -26,6 +26,8 @@ func handleRules() []rule[handles] {
 	return []rule[handles]{
 		{"reads_at_once", "what one process committed another one reads at once", handlesRead},
 		{"one_winner", "of many refreshes in two processes exactly one wins", handlesRotate},
+		{"one_writer", "of many writers of one version of a value in two processes exactly one wins", handlesSwap},
+		{"values", "values are one for both processes, and neither writes after the other one's end", handlesValues},
 		{"one_taker", "of many takers in two processes exactly one gets a token", handlesTake},
 		{"one_numbering", "two processes give one sequence of numbers, without gaps and without twins", handlesNumber},
 		{"wakes", "an append in one process wakes who watches in the other", func(t *testing.T, h handles) { wakesUp(t, h.one, h.two) }},
@@ -84,6 +86,40 @@ func handlesRotate(t *testing.T, h handles) {
 	if got := find(t, h.two, s.ID).Session.Refresh.Generation; len(won) != 1 || got != 2 {
 		t.Errorf("%d refreshes won, generation %d; want 1 and 2", len(won), got)
 	}
+}
+
+func handlesSwap(t *testing.T, h handles) {
+	r := begin(t, h.one, ada, 0)
+	set(t, h.two, r, "cart", "before", 0, 1)
+	won := race(t, func(n int) error {
+		return tryPut(t, h.either(n), write(r, "cart", fmt.Sprint("racer ", n), 1, uint64(n+2)))
+	})
+	if len(won) != 1 {
+		t.Fatalf("%d writers won, want 1", len(won))
+	}
+	holds(t, h.either(won[0]+1), r, "cart", fmt.Sprint("racer ", won[0]), uint64(won[0]+2))
+	won = race(t, func(n int) error { return tryPut(t, h.either(n), write(r, fmt.Sprint("name", n), "x", 0, 1)) })
+	if len(won) != racers {
+		t.Errorf("%d of %d writers of names of their own won, want all", len(won), racers)
+	}
+}
+
+func handlesValues(t *testing.T, h handles) {
+	r, next := begin(t, h.one, ada, 0), begin(t, h.one, ada, 1)
+	set(t, h.one, r, "cart", "one", 0, 1)
+	holds(t, h.two, r, "cart", "one", 1)
+	w := write(r, "more", "12345", 0, 1)
+	w.Limit = 15
+	fails(t, "Put beside what the other process wrote", tryPut(t, h.two, w), handstamp.ErrDataTooLarge)
+	carry(t, h.two, r, next, "cart")
+	holds(t, h.one, next, "cart", "one", get(t, h.two, next, "cart").Version)
+	set(t, h.two, r, "cart", "two", 1, 2)
+	fails(t, "Put in the version before the other one's", tryPut(t, h.one, write(r, "cart", "x", 1, 3)), handstamp.ErrConflict)
+	add(t, h.one, endSession(r, 1))
+	fails(t, "Put after the other one's end", tryPut(t, h.two, write(r, "cart", "x", 2, 3)), handstamp.ErrConflict)
+	sweep(t, h.one, at(2), 10, 1)
+	lacks(t, h.two, r, "cart")
+	sweep(t, h.two, at(2), 10, 0)
 }
 
 func handlesTake(t *testing.T, h handles) {
@@ -159,6 +195,7 @@ func reopenRules() []rule[reopened] {
 func reopens(t *testing.T, r reopened) {
 	b := r.store
 	begun, ended := session(ada, 1), begin(t, b, ada, 0)
+	set(t, b, ended, "cart", "\x00 bytes \xff", 0, 1)
 	unit(t, b, func(tx handstamp.Tx) error {
 		_, err := everything(t.Context(), tx, begun, ended)
 		return err
@@ -174,7 +211,7 @@ func reopens(t *testing.T, r reopened) {
 	must(t, b.Keys().PutKey(t.Context(), signingKey(1)))
 	before, log := read(t, b, begun, ended), entries(t, b, audit.Filter{Limit: 100})
 	b = r.again(b)
-	same(t, "sessions and subjects", read(t, b, begun, ended), before)
+	same(t, "sessions, subjects and values", read(t, b, begun, ended), before)
 	same(t, "the audit log", entries(t, b, audit.Filter{Limit: 100}), log)
 	same(t, "the counter", counterOf(t, b, counter.Key), counter)
 	got, err := b.Users().ByEmail(t.Context(), u.Email)

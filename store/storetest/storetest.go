@@ -122,6 +122,8 @@ func sessionAreas() []area[SessionStore] {
 		{"sessions", recordRules()},
 		{"refresh", refreshRules()},
 		{"events", eventRules()},
+		{"values", valueRules()},
+		{"anonymous", anonymousRules()},
 		{"units", unitRules()},
 		{"faults", faultRules()},
 		{"model", modelRules()},

@@ -33,7 +33,7 @@ func unitRules() []rule[SessionStore] {
 	}
 }
 
-// everything writes with each call of a unit: a session, a subject, an event and an entry.
+// everything writes with each call of a unit: a session, a subject, a copy of a value, an event and an entry.
 func everything(ctx context.Context, tx handstamp.Tx, begun, ended handstamp.Session) (handstamp.Appended, error) {
 	sub, err := tx.Subject(ctx, ada)
 	if err != nil {
@@ -50,6 +50,9 @@ func everything(ctx context.Context, tx handstamp.Tx, begun, ended handstamp.Ses
 	if err := tx.PutSession(ctx, begun); err != nil {
 		return handstamp.Appended{}, err
 	}
+	if err := carryIn(ctx, tx, ended.ID, begun.ID, "cart"); err != nil {
+		return handstamp.Appended{}, err
+	}
 	if err := tx.Record(ctx, audit.Event{ID: id.NewAudit(at(1)), At: at(1), Kind: audit.LoginOK}); err != nil {
 		return handstamp.Appended{}, err
 	}
@@ -61,12 +64,13 @@ type state struct {
 	Ada, Bob     handstamp.Subject
 	Begun, Ended handstamp.Found
 	List         []handstamp.Session
+	Carts        [2]handstamp.Datum // of the session that began and of the one that ended
 }
 
 func read(t testing.TB, s SessionStore, begun, ended handstamp.Session) state {
 	t.Helper()
 	out := state{Ada: subject(t, s, ada), Bob: subject(t, s, bob), List: list(t, s, handstamp.SessionFilter{Limit: 100, Now: at(1)})}
-	for _, f := range []struct {
+	for n, f := range []struct {
 		to  *handstamp.Found
 		sid handstamp.SessionID
 	}{{&out.Begun, begun.ID}, {&out.Ended, ended.ID}} {
@@ -75,6 +79,10 @@ func read(t testing.TB, s SessionStore, begun, ended handstamp.Session) state {
 			t.Fatalf("Find = %v", err)
 		}
 		*f.to = got
+		out.Carts[n], _, err = valuesOf(t, s).Get(t.Context(), f.sid, "cart")
+		if err != nil && !errors.Is(err, handstamp.ErrNotFound) {
+			t.Fatalf("Get = %v", err)
+		}
 	}
 	return out
 }
