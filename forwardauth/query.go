@@ -60,11 +60,14 @@ func parse(raw string) (question, error) {
 }
 
 // navigation reports whether the request that a proxy asks about loads a page. What a proxy says of the method is believed
-// here of anybody: it decides between two ways of saying no.
+// here of anybody: it decides between two ways of saying no. A proxy sets one of the headers and may pass the other on from
+// the client, so all of them must say so.
 func navigation(r *http.Request) bool {
 	for _, name := range []string{"X-Forwarded-Method", "X-Original-Method"} {
-		if m := r.Header.Get(name); m != "" && m != http.MethodGet {
-			return false
+		for _, m := range r.Header.Values(name) {
+			if m != "" && m != http.MethodGet {
+				return false
+			}
 		}
 	}
 	return handstamp.IsNavigation(r)

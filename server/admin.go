@@ -99,13 +99,26 @@ func (f *fields) list(field string, v *[]string, limit int, ok func(string) bool
 	return *v
 }
 
-// userInPath reads a user id from the path, whoever keeps that user. One that cannot be is as absent as one that is not.
+// idRule is what every id keeps to, whoever gave it.
+const idRule = "has 1 to 128 bytes without control characters"
+
+// userInPath reads a user id from the path, whoever keeps that user.
 func userInPath(r *http.Request) (handstamp.UserID, error) {
 	u, err := id.ParseUser(r.PathValue("id"))
 	if err != nil {
-		return "", handstamp.ErrNotFound
+		return "", invalidField("id", idRule)
 	}
 	return u, nil
+}
+
+// inPath reads an id or a name of another kind from the path. What none can be is bad input, as it is of a user; what is
+// left is there, or is not.
+func inPath(r *http.Request, name string) (string, error) {
+	v := r.PathValue(name)
+	if _, err := id.ParseUser(v); err != nil {
+		return "", invalidField(name, idRule)
+	}
+	return v, nil
 }
 
 // readUser: GET /v1/admin/users/{id}.
@@ -266,7 +279,7 @@ func (q *query) user() handstamp.UserID {
 	}
 	u, err := id.ParseUser(text)
 	if err != nil {
-		q.bad("user", "has 1 to 128 bytes without control characters")
+		q.bad("user", idRule)
 	}
 	return u
 }
@@ -277,7 +290,11 @@ func (s *Server) endAnySession(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	sid, err := id.ParseSession(r.PathValue("id"))
+	text, err := inPath(r, "id")
+	if err != nil {
+		return err
+	}
+	sid, err := id.ParseSession(text)
 	if err != nil {
 		return handstamp.ErrNotFound
 	}
@@ -297,7 +314,7 @@ func (s *Server) startSession(w http.ResponseWriter, r *http.Request) error {
 	var f fields
 	user, err := id.ParseUser(f.need("user", in.User))
 	if in.User != nil && err != nil {
-		f.bad("user", "has 1 to 128 bytes without control characters")
+		f.bad("user", idRule)
 	}
 	methods := f.list("methods", in.Methods, 10, isMethod, "is a name of RFC 8176: 1 to 32 lower case letters, digits, '-' and '_'")
 	roles := f.roles(in.Roles)
@@ -320,7 +337,7 @@ func (s *Server) startSession(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return s.deliver(w, r, http.StatusCreated, g, appliedOut{})
+	return s.deliver(w, r, http.StatusCreated, g)
 }
 
 // startProved starts a session, and once more if something ended the user's sessions meanwhile.

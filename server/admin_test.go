@@ -157,3 +157,78 @@ func TestL1_Audit(t *testing.T) {
 		t.Error("a client chose its request id")
 	}
 }
+
+// TestIDsInPaths: what no id can be is bad input wherever an administrator names something, and never "not there"; what
+// could be one and is not there is 404.
+func TestIDsInPaths(t *testing.T) {
+	w := newWorld(t, settings{})
+	admin := w.admin()
+	calls := []struct {
+		method, path, field string
+		body                any
+		absent              int // of an id that could be
+	}{
+		{"GET", "/v1/admin/users/%s", "id", nil, 404},
+		{"PATCH", "/v1/admin/users/%s", "id", m{"disabled": true}, 404},
+		{"DELETE", "/v1/admin/users/%s", "id", nil, 404},
+		{"PUT", "/v1/admin/users/%s/roles", "id", m{"roles": []string{"editor"}}, 200},
+		{"DELETE", "/v1/admin/users/%s/sessions", "id", nil, 204},
+		{"DELETE", "/v1/admin/sessions/%s", "id", nil, 404},
+		{"DELETE", "/v1/admin/service-keys/%s", "id", nil, 404},
+		{"POST", "/v1/admin/keys/%s/revoke", "kid", nil, 404},
+		{"DELETE", "/v1/admin/roles/%s", "name", nil, 404},
+		{"PUT", "/v1/admin/roles/%s", "name", m{"permissions": []string{}}, 200},
+	}
+	for _, c := range calls {
+		for name, bad := range map[string]string{
+			"129 bytes": strings.Repeat("x", 129), "129 bytes of text": strings.Repeat("x", 127) + "%C3%BC", "8 kB": strings.Repeat("x", 8000),
+			"NUL": "a%00b", "line break": "a%0Ab", "DEL": "a%7F", "C1": "a%C2%85b", "no UTF-8": "a%FFb", "half of a rune": "%C3",
+		} {
+			a := admin.do(c.method, strings.Replace(c.path, "%s", bad, 1), c.body).refused(422, "invalid_input")
+			if got := a.fields(); len(got) != 1 || got[0] != c.field {
+				t.Errorf("%s %s with %s: fields = %v, want %s", c.method, c.path, name, got, c.field)
+			}
+			if strings.Contains(a.raw, "xxx") {
+				t.Errorf("%s %s repeats the id", c.method, c.path)
+			}
+		}
+		for _, absent := range []string{"nobody", strings.Repeat("x", 128)} {
+			admin.do(c.method, strings.Replace(c.path, "%s", absent, 1), c.body).want(c.absent)
+		}
+	}
+	for _, list := range []string{"/v1/admin/sessions?user=", "/v1/admin/audit?user="} {
+		for _, bad := range []string{strings.Repeat("x", 129), "a%00b", "a%C2%85b", "%FF"} {
+			if got := admin.get(list+bad).refused(422, "invalid_input").fields(); len(got) != 1 || got[0] != "user" {
+				t.Errorf("%s: fields = %v, want user", list, got)
+			}
+		}
+	}
+}
+
+// TestStartCanBeAnybody: the users of POST /v1/admin/sessions and their roles are the application's, so its key may give
+// what it does not hold. That makes the permission worth as much as an administrator's, and the document says so.
+func TestStartCanBeAnybody(t *testing.T) {
+	w := newWorld(t, settings{})
+	admin := w.admin()
+	admin.put("/v1/admin/roles/editor", m{"permissions": []string{"posts:write"}}).want(200)
+	app := w.program(w.key("handstamp.start"))
+	app.get("/v1/check?permission=posts:write").refused(403, "forbidden")
+	app.get("/v1/admin/users").refused(403, "forbidden")
+	for _, body := range []m{{"user": "42", "roles": []string{"editor"}}, {"user": "42"}} { // given, and kept
+		c := w.program("")
+		c.keep(app.post("/v1/admin/sessions", body).want(201))
+		c.get("/v1/check?permission=posts:write").want(200)
+	}
+	c := w.program("")
+	c.keep(app.post("/v1/admin/sessions", m{"user": admin.user()}).want(201))
+	c.get("/v1/admin/users").want(200)
+	for _, other := range []string{"handstamp.introspect", "posts:write"} {
+		w.program(w.key(other)).post("/v1/admin/sessions", m{"user": "42"}).refused(403, "forbidden")
+	}
+	said := w.operation("/v1/admin/sessions", "POST")["description"].(string)
+	for _, want := range []string{"handstamp.start", "anybody", "roles", "administrators"} {
+		if !strings.Contains(said, want) {
+			t.Errorf("the document says %q, want %q in it", said, want)
+		}
+	}
+}

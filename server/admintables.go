@@ -115,6 +115,9 @@ func (s *Server) listRoles(w http.ResponseWriter, r *http.Request) error {
 	return answer(w, http.StatusOK, out)
 }
 
+// roleRule is what a name of a role keeps to.
+const roleRule = "is letters, digits, '.', '_' and '-', at most 128 bytes"
+
 // putRole: PUT /v1/admin/roles/{name}.
 func (s *Server) putRole(w http.ResponseWriter, r *http.Request) error {
 	var in permissionsIn
@@ -127,7 +130,7 @@ func (s *Server) putRole(w http.ResponseWriter, r *http.Request) error {
 		f.bad("permissions", "is needed")
 	}
 	if permission.CheckRole(role.Name) != nil {
-		f.bad("name", "is letters, digits, '.', '_' and '-', at most 128 bytes")
+		f.bad("name", roleRule)
 	}
 	if err := f.err(); err != nil {
 		return err
@@ -156,7 +159,7 @@ func (s *Server) deleteRole(w http.ResponseWriter, r *http.Request) error {
 	}
 	name := r.PathValue("name")
 	if permission.CheckRole(name) != nil {
-		return handstamp.ErrNotFound
+		return invalidField("name", roleRule)
 	}
 	ended, err := s.opt.Accounts.DeleteRole(r.Context(), name, opt)
 	if errors.Is(err, account.ErrInput) {
@@ -215,7 +218,10 @@ func (s *Server) revokeKey(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	kid := r.PathValue("kid")
+	kid, err := inPath(r, "kid")
+	if err != nil {
+		return err
+	}
 	known := s.opt.Keys != nil && slices.ContainsFunc(s.opt.Keys.List(), func(k keyring.Info) bool { return k.ID == kid })
 	if !known {
 		return handstamp.ErrNotFound
@@ -294,7 +300,11 @@ func (s *Server) endServiceKey(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	kid, err := id.ParseServiceKey(r.PathValue("id"))
+	text, err := inPath(r, "id")
+	if err != nil {
+		return err
+	}
+	kid, err := id.ParseServiceKey(text)
 	if err != nil {
 		return handstamp.ErrNotFound
 	}

@@ -132,13 +132,12 @@ func (f *fields) transport(v *string) handstamp.Transport {
 	return ""
 }
 
-// deliver writes a grant of a session that goes on: into cookies or into the body, as was fixed at login.
-func (s *Server) deliver(w http.ResponseWriter, r *http.Request, status int, g handstamp.Grant, a appliedOut) error {
+// deliver writes a grant: into cookies or into the body, as was fixed at login.
+func (s *Server) deliver(w http.ResponseWriter, r *http.Request, status int, g handstamp.Grant) error {
 	out, err := s.grantOf(r.Context(), g)
 	if err != nil {
 		return err
 	}
-	out.appliedOut = a
 	s.auth.Deliver(w, g)
 	return answer(w, status, out)
 }
@@ -168,24 +167,24 @@ func (s *Server) refresh(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return s.deliver(w, r, http.StatusOK, g, appliedOut{})
+	return s.deliver(w, r, http.StatusOK, g)
 }
 
 func idempotencyKey(r *http.Request) (string, error) {
-	keys := r.Header.Values("Idempotency-Key")
+	keys := r.Header.Values(idempotencyHeader)
 	if len(keys) == 0 {
 		return "", nil
 	}
 	visible := func(c rune) bool { return c > 0x20 && c < 0x7f }
 	if len(keys) > 1 || keys[0] == "" || len(keys[0]) > 128 || strings.IndexFunc(keys[0], func(c rune) bool { return !visible(c) }) >= 0 {
-		return "", invalidField("Idempotency-Key", "the header is there once, with 1 to 128 visible characters")
+		return "", invalidField(idempotencyHeader, "the header is there once, with 1 to 128 visible characters")
 	}
 	return keys[0], nil
 }
 
-// logOut: POST /v1/logout. Whoever wants out gets out: every credential of the request is tried, the body's first, which
-// somebody wrote for this very call. An unknown one is no error. What was found is ended durably before any cookie is taken
-// away; if that fails, both stay.
+// logOut: POST /v1/logout. Whoever wants out gets out: the session of every credential of the request ends, in header,
+// cookies and body. An unknown one is no error. All of it is durable before any cookie is taken away; if that fails, the
+// cookies stay, and trying again ends what is left.
 func (s *Server) logOut(w http.ResponseWriter, r *http.Request) error {
 	var in logOutIn
 	if err := decodeOptional(r, &in); err != nil {
@@ -195,26 +194,26 @@ func (s *Server) logOut(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	ended, err := s.logOutBy(w, r, in.RefreshToken, opt)
+	credentials := s.auth.Credentials(r)
+	if in.RefreshToken != nil {
+		credentials = append(credentials, token.NewSecret(*in.RefreshToken))
+	}
+	ended, err := s.logOutOf(w, r, credentials, opt)
 	if err != nil {
 		return err
 	}
-	s.clearSiteData(w)
 	return done(w, ended, opt)
 }
 
-func (s *Server) logOutBy(w http.ResponseWriter, r *http.Request, body *string, opt handstamp.EndOptions) (handstamp.Ended, error) {
-	if body == nil {
-		return s.auth.LogOutRequest(w, r, opt)
-	}
-	ended, err := s.auth.LogOut(r.Context(), token.NewSecret(*body), opt)
-	switch {
-	case err != nil:
+// logOutOf ends the session behind each of the credentials of a request, and then clears the cookies. All of them, not the
+// first: with the cookie of a session that lives on, its browser would lose the one thing that could still end it.
+func (s *Server) logOutOf(w http.ResponseWriter, r *http.Request, credentials []token.Secret, opt handstamp.EndOptions) (handstamp.Ended, error) {
+	ended, err := s.auth.LogOutEach(r.Context(), credentials, opt)
+	if err != nil {
 		return handstamp.Ended{}, err
-	case ended.By == 0: // nobody knows it
-		return s.auth.LogOutRequest(w, r, opt)
 	}
 	s.auth.ClearCookies(w)
+	s.clearSiteData(w)
 	return ended, nil
 }
 
@@ -242,7 +241,10 @@ func (s *Server) changePassword(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	change.WaitFleet = opt.WaitFleet
+	user, err := s.userOf(r.Context(), p) // before the change: nothing that may fail stands between the commit and the answer
+	if err != nil {
+		return err
+	}
 	g, ended, err := s.opt.Passwords.Change(r.Context(), change)
 	if errors.Is(err, login.ErrInvalidCredentials) {
 		return refuse(http.StatusForbidden, "invalid_credentials", "Invalid credentials", "The current password is wrong.")
@@ -250,7 +252,27 @@ func (s *Server) changePassword(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return s.deliver(w, r, http.StatusOK, g, applied(ended, opt))
+	user.Roles = orEmpty(g.Principal.Roles())
+	out := s.grantFor(user, g)
+	out.appliedOut = s.appliedAtLast(r, ended, opt)
+	s.auth.Deliver(w, g)
+	return answer(w, http.StatusOK, out)
+}
+
+// appliedAtLast waits for the fleet, if asked to, and says how far the change has come: "node" where the wait did not
+// finish. It is for an answer that holds new secrets. The change stands and the old secrets are dead, so an error instead
+// would lock its user out.
+func (s *Server) appliedAtLast(r *http.Request, e handstamp.Ended, opt handstamp.EndOptions) appliedOut {
+	if !opt.WaitFleet {
+		return applied(e, opt)
+	}
+	e, err := s.auth.WaitFleet(r.Context(), e)
+	if err != nil {
+		s.opt.Logger.WarnContext(r.Context(), "could not wait for the fleet; the change stands",
+			"request_id", r.Header.Get("Request-Id"), "route", r.Pattern, "error", err)
+		opt.WaitFleet = false
+	}
+	return applied(e, opt)
 }
 
 // deleteAccount: DELETE /v1/account. The cookies stand for nothing any more.

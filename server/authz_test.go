@@ -150,15 +150,15 @@ func TestA5_ActingUser(t *testing.T) {
 		}
 	}
 	for _, q := range []string{"user", "user_id", "sub", "id", "userId"} {
-		if got := ada.get("/v1/session?" + q + "=" + admin.user()).want(200).body["user"].(m)["id"]; got != ada.user() {
-			t.Errorf("with ?%s the user is %v", q, got)
+		for _, a := range []*response{
+			ada.get("/v1/session?" + q + "=" + admin.user()), ada.get("/v1/sessions?" + q + "=" + admin.user()),
+			ada.del("/v1/sessions?keep=current&" + q + "=" + admin.user()),
+		} {
+			a.refused(400, "malformed_request")
 		}
-		if n := len(ada.get("/v1/sessions?" + q + "=" + admin.user()).want(200).body["sessions"].([]any)); n != 1 {
-			t.Errorf("with ?%s a user sees %d sessions", q, n)
-		}
-		ada.del("/v1/sessions?keep=current&" + q + "=" + admin.user()).want(200)
 	}
 	admin.get("/v1/session").want(200)
+	ada.get("/v1/session").want(200)
 }
 
 // TestS17_NoTokensInURLs: a credential counts in a cookie, a header or a body, never in a URL.
@@ -174,8 +174,8 @@ func TestS17_NoTokensInURLs(t *testing.T) {
 		}
 	}
 	w.stranger().get("/v1/session;jsessionid=" + access).want(404)
-	w.stranger().post("/v1/refresh?refresh_token="+refresh, nil).refused(401, "missing_credential")
-	w.stranger().post("/v1/logout?refresh_token="+refresh, nil).want(204)
+	w.stranger().post("/v1/refresh?refresh_token="+refresh, nil).refused(400, "malformed_request")
+	w.stranger().post("/v1/logout?refresh_token="+refresh, nil).refused(400, "malformed_request")
 	c.get("/v1/session").want(200)
 	// Nor in the body of a form, as RFC 6750 section 2.2 once had it.
 	w.stranger().do("POST", "/v1/logout", url.Values{"access_token": {c.token("access_token")}}).want(415)
@@ -216,7 +216,7 @@ func TestA7_Cursors(t *testing.T) {
 	for _, other := range []string{"/v1/admin/sessions?cursor=", "/v1/admin/audit?cursor=", "/v1/admin/users?query=u&cursor=", "/v1/sessions?cursor=", "/v1/admin/roles?cursor=", "/v1/admin/service-keys?cursor="} {
 		admin.get(other+cursor).refused(422, "invalid_input")
 	}
-	for _, limit := range []string{"0", "-1", "1001", "x", "1.5", "%2b1", "", "99999999999999999999", "1&limit=1", "0x10"} {
+	for _, limit := range []string{"0", "-1", "1001", "x", "1.5", "%2b1", "", "99999999999999999999", "0x10"} {
 		admin.get("/v1/admin/users?limit="+limit).refused(422, "invalid_input")
 	}
 	admin.get("/v1/admin/users?limit=1000").want(200)

@@ -109,6 +109,43 @@ func (w *world) matrix(c *client, call, site, origin string, pass bool) {
 	}
 }
 
+// TestLoopbackOrigins: on loopback localhost, 127.0.0.1 and [::1] with one port are one origin, also in origins and for
+// the headers of CORS; another port, another scheme and a name that only looks like it are not.
+func TestLoopbackOrigins(t *testing.T) {
+	for _, entry := range []string{"http://localhost:3000", "http://127.0.0.1:3000", "http://[::1]:3000"} {
+		w := newWorld(t, settings{auth: func(o *handstamp.Options) { o.Origins = []string{entry} }})
+		c := w.signUp("ada@example.com", "session", "cookie")
+		for origin, ok := range map[string]bool{
+			"http://localhost:3000": true, "http://127.0.0.1:3000": true, "http://[::1]:3000": true,
+			"http://localhost:3001": false, "http://127.0.0.1:3001": false, "http://[::1]": false, "http://localhost": false,
+			"https://localhost:3000": false, "https://[::1]:3000": false, "http://127.0.0.2:3000": false, "http://[::2]:3000": false,
+			"http://localhost.evil.example:3000": false, "http://evil.localhost:3000": false, "http://localhost:3000.evil.example": false,
+			"http://0.0.0.0:3000": false, "http://[::]:3000": false, "http://127.1:3000": false, "http://[::ffff:127.0.0.1]:3000": false,
+			"http://192.168.0.1:3000": false, friend: false, "null": false,
+		} {
+			for _, site := range []string{"", "cross-site", "same-site"} {
+				for _, one := range []*client{c, w.stranger()} {
+					a := one.do("POST", "/v1/logout", `{"nothing":1}`, "Origin", origin, "Sec-Fetch-Site", site)
+					if got := a.body["code"] != "cross_origin"; got != ok {
+						t.Errorf("origins %s: a request from %s with Sec-Fetch-Site %q = %d, want passed = %v", entry, origin, site, a.status, ok)
+					}
+				}
+			}
+			a := c.do("OPTIONS", "/v1/sessions", nil, "Origin", origin, "Access-Control-Request-Method", "DELETE").want(204)
+			allowed := a.header.Get("Access-Control-Allow-Origin")
+			if (allowed != "") != ok || ok && allowed != origin || ok != (a.header.Get("Access-Control-Allow-Credentials") == "true") {
+				t.Errorf("origins %s: CORS for %s is %q, want allowed = %v", entry, origin, allowed, ok)
+			}
+		}
+		c.get("/v1/session").want(200)
+	}
+	// An origin elsewhere has no twins.
+	w := newWorld(t, settings{auth: trustFriend})
+	for _, origin := range []string{"https://localhost", "https://127.0.0.1", "https://[::1]"} {
+		w.stranger().do("POST", "/v1/logout", nil, "Origin", origin).refused(403, "cross_origin")
+	}
+}
+
 // TestC13_CORS: an answer that scripts of another origin may read is for the origins that were named, and for nobody
 // who looks like them.
 func TestC13_CORS(t *testing.T) {

@@ -54,19 +54,20 @@ func (s *Server) setHeaders(h http.Header, id string) {
 
 // enter decides whether a request may reach the mux at all, and cuts the prefix off its path.
 func (s *Server) enter(w http.ResponseWriter, r *http.Request) error {
-	if r.Method == http.MethodTrace || r.Method == http.MethodConnect {
-		// TRACE would show a script the headers that it must not see (RFC 9110 section 9.3.8).
-		w.Header().Set("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
-		return errMethod
-	}
 	if !s.cut(r) {
 		return handstamp.ErrNotFound
 	}
 	s.allowOrigin(w.Header(), r)
-	if r.URL.Path == checkPath {
+	if r.URL.Path == checkPath || neverAnswered(r.Method) {
 		return nil
 	}
 	return s.auth.CheckOrigin(r)
+}
+
+// neverAnswered are the methods that no path has, /v1/check among them: TRACE would show a script the headers that it must
+// not see (RFC 9110 section 9.3.8), and CONNECT is for proxies.
+func neverAnswered(method string) bool {
+	return method == http.MethodTrace || method == http.MethodConnect
 }
 
 // cut takes the prefix off. A path that is not in its one plain form is not there: whoever guards paths in front of this
@@ -121,7 +122,7 @@ func (s *Server) trusts(origin string) bool {
 // endpoint is one path with its methods.
 type endpoint struct {
 	fail    func(w http.ResponseWriter, r *http.Request, err error)
-	any     handler // answers whatever method, for /v1/check
+	any     handler // answers whatever method but those that are never answered, for /v1/check
 	methods map[string]handler
 	allow   string
 }
@@ -134,7 +135,7 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (e *endpoint) answer(w http.ResponseWriter, r *http.Request) error {
-	if e.any != nil {
+	if e.any != nil && !neverAnswered(r.Method) {
 		return e.any(w, r)
 	}
 	method := r.Method

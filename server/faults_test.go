@@ -3,7 +3,10 @@ package server_test
 import (
 	"context"
 	"errors"
+	"net/url"
+	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -12,6 +15,7 @@ import (
 	"github.com/handstamp/handstamp/account"
 	"github.com/handstamp/handstamp/login"
 	"github.com/handstamp/handstamp/server"
+	"github.com/handstamp/handstamp/store/sqlite"
 )
 
 // breakLogin makes logins of some addresses fail in ways that a login method must not.
@@ -114,6 +118,84 @@ func (d downWork) Do(ctx context.Context, fn func(handstamp.Tx) error) error {
 		return errors.New(cause)
 	}
 	return d.UnitOfWork.Do(ctx, fn)
+}
+
+// TestHeldLock: another process holds the write lock of the file and does not let go of it. What must write is told so, all
+// callers at the same time and long before they give up; what only reads goes on; and afterwards all is as before.
+func TestHeldLock(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "test.db")
+	w := newWorld(t, settings{sqlite: true, file: file})
+	admin := w.admin()
+	c := w.signUp("ada@example.com", "session", "cookie")
+	h := w.signUp("bob@example.com", "hybrid", "bearer")
+	key := w.program(w.key("handstamp.start"))
+	other, err := sqlite.Open(t.Context(), file, sqlite.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	login := func(email string) func() *response {
+		return func() *response { return w.stranger().post("/v1/login", m{"email": email, "password": typed}) }
+	}
+	calls := map[string]func() *response{
+		"login": login("ada@example.com"), "login with an unknown address": login("nobody@example.com"),
+		"sign-up": func() *response {
+			return w.stranger().post("/v1/signup", m{"email": "new@example.com", "password": typed})
+		},
+		"log-out": func() *response { return c.post("/v1/logout", nil) },
+		"refresh": func() *response { return h.refresh() },
+		"password": func() *response {
+			return h.post("/v1/password?wait=fleet", m{"current_password": typed, "new_password": "another passphrase of mine"})
+		},
+		"end all": func() *response { return h.del("/v1/sessions?keep=current&wait=fleet") },
+		"revoke":  func() *response { return w.program("").post("/v1/revoke", m{"token": h.token("refresh_token")}) },
+		"roles":   func() *response { return admin.put("/v1/admin/users/42/roles", m{"roles": []string{"editor"}}) },
+		"role":    func() *response { return admin.put("/v1/admin/roles/editor", m{"permissions": []string{"posts:read"}}) },
+		"rotate":  func() *response { return admin.post("/v1/admin/keys/rotate", nil) },
+		"service key": func() *response {
+			return admin.post("/v1/admin/service-keys", m{"name": "x", "permissions": []string{}})
+		},
+		"start": func() *response { return key.post("/v1/admin/sessions", m{"user": "42", "methods": []string{"pwd"}}) },
+		"form": func() *response {
+			browser := w.stranger()
+			return browser.do("POST", "/login", url.Values{
+				handstamp.FormField: {browser.get("/login").want(200).formToken()}, "email": {"ada@example.com"}, "password": {typed},
+			})
+		},
+	}
+	err = other.Work().Do(t.Context(), func(handstamp.Tx) error {
+		var all sync.WaitGroup
+		for what, call := range calls {
+			all.Go(func() {
+				began := time.Now()
+				a := call()
+				if took := time.Since(began); took > 10*time.Second { // it is 2; a wait for each try would be 20
+					t.Errorf("%s answers after %v", what, took)
+				}
+				if a.status != 503 || a.header.Get("Retry-After") == "" {
+					t.Errorf("%s = %d with Retry-After %q, want 503: %s", what, a.status, a.header.Get("Retry-After"), a.raw)
+				}
+				for _, k := range a.setCookies() {
+					if k.Name != "__Host-handstamp-form" {
+						t.Errorf("%s touches the cookie %s", what, k.Name)
+					}
+				}
+			})
+		}
+		for _, one := range []*client{c, h, admin} {
+			one.get("/v1/session").want(200)
+			one.get("/v1/check").want(200)
+		}
+		all.Wait()
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.get("/v1/session").want(200)
+	h.refresh().want(200)
+	login("ada@example.com")().want(200)
+	w.stranger().post("/v1/signup", m{"email": "new@example.com", "password": typed}).want(201)
 }
 
 // TestOutageLogsNobodyOut: while the store is down the answer is 503, no cookie is touched, and afterwards all is as before.

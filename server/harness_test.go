@@ -85,6 +85,7 @@ type settings struct {
 	wrap   func(server.Passwords) server.Passwords
 	store  func(handstamp.Store) handstamp.Store // what the engine sees
 	sqlite bool                                  // a file instead of memory
+	file   string                                // the name of that file; empty makes one
 }
 
 const secret = "a secret of at least thirty-two bytes for tests"
@@ -94,7 +95,10 @@ func newWorld(t testing.TB, set settings) *world {
 	ctx := context.Background()
 	w := &world{t: t, clock: &clock{now: time.Now().UTC().Truncate(time.Microsecond)}, logs: &logs{}, store: memory.New()}
 	if set.sqlite {
-		file, err := sqlite.Open(ctx, filepath.Join(t.TempDir(), "test.db"), sqlite.Options{})
+		if set.file == "" {
+			set.file = filepath.Join(t.TempDir(), "test.db")
+		}
+		file, err := sqlite.Open(ctx, set.file, sqlite.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -23,14 +23,14 @@ func TestL2_NoSecretIsLogged(t *testing.T) {
 			}
 		}
 	}
-	admin := w.admin()
-	note(admin.token("access_token"))
 	setup, err := w.flow.NewSetup(context.Background())
 	if err != nil {
 		t.Fatal(err)
 	}
 	note(setup.Reveal())
 	w.stranger().post("/v1/setup", m{"token": setup.Reveal(), "email": "root@example.com", "password": canary}).want(201)
+	admin := w.admin()
+	note(admin.token("access_token"))
 	for _, p := range pairs {
 		c := w.stranger()
 		c.email = p.mode + p.transport + "@example.com"

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,7 +17,8 @@ import (
 // about is what the document says of a route. The zero value leaves the route out of it.
 type about struct {
 	summary  string
-	in       any // the body's type
+	warning  string // what a caller should know before anything else
+	in       any    // the body's type
 	optional bool
 	form     bool // a form is taken as well as JSON
 	params   []string
@@ -26,9 +28,10 @@ type about struct {
 
 func says(summary string) about { return about{summary: summary} }
 
-func (a about) takes(in any) about   { a.in = in; return a }
-func (a about) mayTake(in any) about { a.in, a.optional = in, true; return a }
-func (a about) orForm() about        { a.form = true; return a }
+func (a about) warns(text string) about { a.warning = text; return a }
+func (a about) takes(in any) about      { a.in = in; return a }
+func (a about) mayTake(in any) about    { a.in, a.optional = in, true; return a }
+func (a about) orForm() about           { a.form = true; return a }
 func (a about) with(names ...string) about {
 	a.params = append(a.params[:len(a.params):len(a.params)], names...)
 	return a
@@ -37,6 +40,14 @@ func (a about) waits() about               { return a.with("wait") }
 func (a about) pages() about               { return a.with("cursor", "limit") }
 func (a about) gives(s int, out any) about { a.status, a.out = s, out; return a }
 func (a about) waiting() bool              { return strings.Contains(" "+strings.Join(a.params, " ")+" ", " wait ") }
+
+// query are the parameters that a query may have.
+func (a about) query() []string {
+	return slices.DeleteFunc(slices.Clone(a.params), func(name string) bool { return name == idempotencyHeader })
+}
+
+// idempotencyHeader is the one documented parameter that is a header.
+const idempotencyHeader = "Idempotency-Key"
 
 // object is a JSON object of the document.
 type object = map[string]any
@@ -50,18 +61,19 @@ func parameters() map[string]object {
 		return object{"description": description, "schema": object{"type": "string", "enum": []string{value}}}
 	}
 	return map[string]object{
-		"Idempotency-Key": text("1 to 128 visible characters: a retry with the same key gets the same successor."),
-		"wait":            one("fleet: answer when no verifier can accept what was ended any more; then always 200.", "fleet"),
-		"keep":            one("current: spare the session that asks.", "current"),
-		"cursor":          text("What next was on the page before."),
-		"limit":           {"description": "How many items a page holds.", "schema": object{"type": "integer", "minimum": 1, "maximum": maxLimit, "default": defaultLimit}},
-		"query":           text("A part of the address."),
-		"user":            text("Only this user's."),
-		"kind":            text("Only this kind of event."),
-		"permission":      {"description": "Needed; may be repeated, then all are.", "schema": object{"type": "array", "items": object{"type": "string"}}},
-		"max_age":         {"description": "At most so many seconds since the user proved who they are.", "schema": object{"type": "integer", "minimum": 0}},
-		"fresh":           one("true: ask the store, whatever copy and lease say.", "true"),
-		"login":           one("redirect: send a browser that loads a page to the sign-in page.", "redirect"),
+		idempotencyHeader: text("1 to 128 visible characters: a retry with the same key gets the same successor."),
+		"wait": one("fleet: answer when no verifier can accept what was ended any more; then always 200. Where that wait does not finish, the "+
+			"change stands all the same: the answer is 503, and a call that gives new secrets gives them, with applied: node.", "fleet"),
+		"keep":       one("current: spare the session that asks.", "current"),
+		"cursor":     text("What next was on the page before."),
+		"limit":      {"description": "How many items a page holds.", "schema": object{"type": "integer", "minimum": 1, "maximum": maxLimit, "default": defaultLimit}},
+		"query":      text("A part of the address."),
+		"user":       text("Only this user's."),
+		"kind":       text("Only this kind of event."),
+		"permission": {"description": "Needed; may be repeated, then all are.", "schema": object{"type": "array", "items": object{"type": "string"}}},
+		"max_age":    {"description": "At most so many seconds since the user proved who they are.", "schema": object{"type": "integer", "minimum": 0}},
+		"fresh":      one("true: ask the store, whatever copy and lease say.", "true"),
+		"login":      one("redirect: send a browser that loads a page to the sign-in page.", "redirect"),
 	}
 }
 
@@ -79,7 +91,7 @@ func (s *Server) describe(routes []route) ([]byte, error) {
 		}
 		methods := []string{r.method}
 		if r.method == anyMethod {
-			methods = []string{get, post, put, patch, del}
+			methods = usualMethods()
 		}
 		for _, m := range methods {
 			paths[r.pattern][strings.ToLower(m)] = operation(r, m, schemas, problem)
@@ -89,7 +101,8 @@ func (s *Server) describe(routes []route) ([]byte, error) {
 		"openapi": "3.1.0",
 		"info": object{
 			"title": "Handstamp", "version": cmp.Or(s.opt.Version, "0"),
-			"description": "Who sent a request, and may they do that? Log in once, check every request, end any session at any moment.",
+			"description": "Who sent a request, and may they do that? Log in once, check every request, end any session at any moment. " +
+				"Below /v1 a query parameter that an operation does not list, or that is there twice, is refused with 400 malformed_request.",
 		},
 		"servers": []object{{"url": cmp.Or(s.prefix, "/")}},
 		"paths":   paths,
@@ -121,7 +134,7 @@ func operation(r route, method string, schemas schemas, problem object) object {
 		op["security"] = []object{{"bearer": []string{}}, {"cookie": []string{}}}
 	}
 	if r.guard.needs != "" {
-		op["description"] = "Needs the permission " + r.guard.needs + "."
+		op["description"] = strings.TrimRight("Needs the permission "+r.guard.needs+". "+r.doc.warning, " ")
 	}
 	if params := parametersOf(r); len(params) > 0 {
 		op["parameters"] = params
@@ -134,8 +147,12 @@ func operation(r route, method string, schemas schemas, problem object) object {
 		}
 		op["requestBody"] = object{"required": !r.doc.optional, "content": content}
 	}
+	refused := object{"application/problem+json": object{"schema": problem}}
 	responses := object{
-		"default": object{"description": "Not yes: why, as RFC 9457 writes it.", "content": object{"application/problem+json": object{"schema": problem}}},
+		"default": object{"description": "Not yes: why, as RFC 9457 writes it.", "content": refused},
+	}
+	if r.strictQuery() {
+		responses["400"] = object{"description": "malformed_request: the body cannot be read, or the query has a parameter that is not listed here, or one twice.", "content": refused}
 	}
 	responses[strconv.Itoa(r.doc.status)] = response(r.doc.out, schemas)
 	if r.doc.waiting() && r.doc.status != http.StatusOK {
@@ -174,7 +191,7 @@ func parametersOf(r route) []object {
 	}
 	for _, name := range r.doc.params {
 		p := object{"name": name, "in": "query"}
-		if name == "Idempotency-Key" {
+		if name == idempotencyHeader {
 			p["in"] = "header"
 		}
 		for k, v := range known[name] {

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -32,7 +33,10 @@ const (
 
 // Permissions of the API.
 const (
-	permAdmin      = "handstamp.admin"
+	permAdmin = "handstamp.admin"
+	// permStart amounts to permAdmin: who holds it starts a session for any user, an administrator too, and says which roles
+	// the user has. Roles are not held against what the caller may do. The users and their roles are the caller's, who mostly
+	// may do nothing of what they may; and a rule about roles would keep nobody out who can name an administrator as the user.
 	permStart      = "handstamp.start"
 	permIntrospect = "handstamp.introspect"
 )
@@ -67,7 +71,9 @@ func (s *Server) routes() []route {
 		{put, "/v1/admin/users/{id}/roles", change, s.setRoles, says("Say which roles a user has, at once everywhere").takes(rolesIn{}).waits().gives(200, changedUserOut{})},
 		{del, "/v1/admin/users/{id}/sessions", change, s.endUserSessions, says("Log a user out everywhere").waits().gives(204, nil)},
 		{get, "/v1/admin/sessions", admin, s.listSessions, says("List sessions").with("user").pages().gives(200, sessionsOut{})},
-		{post, "/v1/admin/sessions", start, s.startSession, says("Start a session for any user. Who may do this can be anybody").takes(startIn{}).gives(201, grantOut{})},
+		{post, "/v1/admin/sessions", start, s.startSession, says("Start a session for any user").
+			warns("Who may do this can be anybody: the caller says who the user is and which roles they have, administrators' among them. A key with "+
+				"this permission alone is worth as much as one that may do everything: give it to the one application that keeps the users, and to nothing else.").takes(startIn{}).gives(201, grantOut{})},
 		{del, "/v1/admin/sessions/{id}", change, s.endAnySession, says("End a session").waits().gives(204, nil)},
 		{get, "/v1/admin/roles", admin, s.listRoles, says("List roles").pages().gives(200, rolesOut{})},
 		{put, "/v1/admin/roles/{name}", change, s.putRole, says("Say what a role grants").takes(permissionsIn{}).waits().gives(200, changedRoleOut{})},
@@ -145,6 +151,26 @@ func (s *Server) guarded(g guard, next handler) handler {
 	}
 }
 
+// asked puts the rule for query parameters before a handler of the API: one that is not known, or that is there twice, is
+// refused, as members of a body are. Who mistypes keep=current must not end all sessions. /v1/check refuses for itself,
+// and what is no part of the API takes what links carry (utm_…).
+func (r route) asked() handler {
+	if !r.strictQuery() {
+		return r.handle
+	}
+	known := r.doc.query()
+	return func(w http.ResponseWriter, req *http.Request) error {
+		if err := checkQuery(req, known); err != nil {
+			return err
+		}
+		return r.handle(w, req)
+	}
+}
+
+func (r route) strictQuery() bool {
+	return strings.HasPrefix(r.pattern, "/v1/") && r.pattern != checkPath
+}
+
 // who is the acting user: the credential's.
 func who(r *http.Request) handstamp.Principal {
 	p, _ := handstamp.FromContext(r.Context())
@@ -163,21 +189,28 @@ func (s *Server) install(routes []route) *http.ServeMux {
 			mux.Handle(r.pattern, e)
 		}
 		if r.method == anyMethod {
-			e.any = s.guarded(r.guard, r.handle)
+			e.any = s.guarded(r.guard, r.asked())
 			continue
 		}
-		e.methods[r.method] = s.guarded(r.guard, r.handle)
+		e.methods[r.method] = s.guarded(r.guard, r.asked())
 	}
 	for _, e := range endpoints {
-		e.allow = allowOf(e.methods)
+		e.allow = allowOf(slices.Collect(maps.Keys(e.methods)))
+		if e.any != nil {
+			e.allow = allowOf(usualMethods())
+		}
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { s.fail(w, r, handstamp.ErrNotFound) })
 	return mux
 }
 
-func allowOf(methods map[string]handler) string {
+// usualMethods are what can be listed of a path that answers every method.
+func usualMethods() []string { return []string{get, post, put, patch, del} }
+
+// allowOf is the header Allow of a path: its methods and what every path with them has.
+func allowOf(methods []string) string {
 	list := []string{http.MethodOptions}
-	for m := range methods {
+	for _, m := range methods {
 		list = append(list, m)
 		if m == get {
 			list = append(list, http.MethodHead)

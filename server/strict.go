@@ -7,6 +7,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -166,7 +167,27 @@ func plainText(s string) bool {
 	return utf8.ValidString(s) && strings.IndexFunc(s, unicode.IsControl) < 0
 }
 
-// query reads the parameters of a list or of a change. Parameters that are not known are ignored.
+// checkQuery refuses a query that cannot be read, or has a parameter twice or one that is not known. What was sent is not
+// repeated.
+func checkQuery(r *http.Request, known []string) error {
+	values, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return malformed("The query cannot be read.")
+	}
+	for name, v := range values {
+		switch {
+		case len(known) == 0:
+			return malformed("The query has a parameter that is not known: this takes none.")
+		case !slices.Contains(known, name):
+			return malformed("The query has a parameter that is not known: known are " + strings.Join(known, ", ") + ".")
+		case len(v) > 1:
+			return malformed("A query parameter is there twice.")
+		}
+	}
+	return nil
+}
+
+// query reads the parameters of a list or of a change, after [checkQuery]: each is there once at most.
 type query struct {
 	values url.Values
 	fields
@@ -180,14 +201,12 @@ func queryOf(r *http.Request) (*query, error) {
 	return &query{values: values}, nil
 }
 
-// one returns a parameter that may be there once, and be empty.
+// one returns a parameter that may be missing or empty.
 func (q *query) one(name string) string {
 	v := q.values[name]
 	switch {
 	case len(v) == 0:
 		return ""
-	case len(v) > 1:
-		q.bad(name, "is there twice")
 	case !plainText(v[0]):
 		q.bad(name, "is UTF-8 without control characters")
 	case len(v[0]) > maxQueryBytes:
@@ -224,7 +243,7 @@ func (q *query) limit() int {
 		return defaultLimit
 	}
 	n, err := strconv.Atoi(v[0])
-	if err != nil || len(v) > 1 || n < 1 || n > maxLimit || v[0][0] == '+' {
+	if err != nil || n < 1 || n > maxLimit || v[0][0] == '+' {
 		q.bad("limit", "is a number from 1 to 1000")
 		return defaultLimit
 	}

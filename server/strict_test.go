@@ -236,3 +236,72 @@ func TestNaughtyPaths(t *testing.T) {
 		}
 	}
 }
+
+// TestStrictQuery: a query parameter that a call does not have, or that is there twice, is refused before anything is done,
+// as an unknown member of a body is. Who mistypes keep=current must not lose the session they call with.
+func TestStrictQuery(t *testing.T) {
+	w := newWorld(t, settings{})
+	c := w.signUp("ada@example.com", "session", "bearer")
+	other := c.logIn("session", "bearer")
+	for _, q := range []string{
+		"Keep=current", "kepe=current", "keep=current&keep=current", "keep=current&Wait=fleet", "keep=current&x", "wait=fleet&wait=fleet",
+		"keep%20=current", " keep=current", "keep=current;wait=fleet", "=", "=x", "x=", "%zz", "cursor=x", "utm_source=mail",
+		"keep[]=current", "Idempotency-Key=x", "current",
+	} {
+		c.del("/v1/sessions?"+strings.ReplaceAll(q, " ", "%20")).refused(400, "malformed_request")
+	}
+	other.get("/v1/session").want(200)
+	c.del("/v1/sessions?keep=curent").refused(422, "invalid_input") // a known one with a value that it cannot have
+	c.del("/v1/sessions?keep=current").want(200)
+	c.get("/v1/session").want(200)
+	other.get("/v1/session").refused(401, "revoked")
+
+	key := w.program(w.key("*"))
+	for _, line := range contract {
+		f := strings.Fields(line)
+		path := strings.NewReplacer("{id}", "x", "{name}", "x", "{kid}", "x").Replace(f[1])
+		if !strings.HasPrefix(path, "/v1/") {
+			c.do(f[0], path+"?utm_source=mail&utm_source=mail", nil).want(200) // no part of the API
+			continue
+		}
+		caller := key
+		if f[1] == "/v1/account" || f[1] == "/v1/password" || strings.HasPrefix(f[1], "/v1/sessions") {
+			caller = c // for users alone
+		}
+		secret := "hunter2hunter2"
+		a := caller.do(f[0], path+"?"+secret+"="+secret, nil).refused(400, "malformed_request")
+		if strings.Contains(a.raw, secret) {
+			t.Errorf("%s repeats the query: %s", line, a.raw)
+		}
+		if path == "/v1/check" {
+			continue
+		}
+		// What the document lists is known: only what it says twice, or the value, can be wrong.
+		op := w.operation(path, f[0])
+		params, _ := op["parameters"].([]any)
+		for _, p := range params {
+			p := p.(m)
+			name := p["name"].(string)
+			if p["in"] != "query" {
+				if p["in"] == "header" {
+					caller.do(f[0], path+"?"+name+"=x", nil).refused(400, "malformed_request")
+				}
+				continue
+			}
+			caller.do(f[0], path+"?"+name+"=x&"+name+"=x", nil).refused(400, "malformed_request")
+			if a := caller.do(f[0], path+"?"+name+"=\u0085", nil); a.body["code"] == "malformed_request" && strings.Contains(a.raw, "query") {
+				t.Errorf("%s does not know %s, which the document lists: %s", line, name, a.raw)
+			}
+		}
+		if spec, _ := op["responses"].(m)["400"].(m); spec == nil || !strings.Contains(spec["description"].(string), "query") {
+			t.Errorf("%s: the document does not say that a query is refused: %v", line, spec)
+		}
+	}
+	// Who may not call at all learns nothing about the query.
+	w.stranger().get("/v1/admin/users?x=y").refused(401, "missing_credential")
+	c.get("/v1/admin/users?x=y").refused(403, "forbidden")
+	// Links to pages carry what mailers add.
+	for _, page := range []string{"/login", "/setup"} {
+		w.stranger().get(page + "?utm_source=mail&utm_source=mail&fbclid=x").want(200)
+	}
+}

@@ -188,16 +188,21 @@ func (s *Server) grantOf(ctx context.Context, g handstamp.Grant) (grantOut, erro
 	if err != nil {
 		return grantOut{}, err
 	}
+	return s.grantFor(user, g), nil
+}
+
+// grantFor is a grant to a user that is known already.
+func (s *Server) grantFor(user userOut, g handstamp.Grant) grantOut {
 	out := grantOut{User: user, Session: sessionOf(g.Session)}
 	if g.Session.Transport != handstamp.TransportBearer {
-		return out, nil // what a script cannot read, it cannot lose
+		return out // what a script cannot read, it cannot lose
 	}
 	now := s.auth.Now()
 	out.TokenType, out.AccessToken, out.ExpiresIn = "Bearer", g.AccessToken.Reveal(), seconds(g.AccessExpiresAt, now)
 	if !g.RefreshToken.IsZero() {
 		out.RefreshToken, out.RefreshExpiresIn = g.RefreshToken.Reveal(), seconds(g.RefreshExpiresAt, now)
 	}
-	return out, nil
+	return out
 }
 
 func seconds(until, now time.Time) *int64 {
