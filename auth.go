@@ -23,12 +23,13 @@ import (
 // concurrent use. Open makes one; Close ends it.
 type Auth struct {
 	*Verifier
-	store    Store
-	opt      Options
-	minter   token.Minter
-	formKeys [][]byte
-	first    []byte // the secret that keys are derived from
-	settled  Settings
+	store     Store
+	opt       Options
+	minter    token.Minter
+	formKeys  [][]byte
+	adoptKeys [][]byte // none without Options.Secrets
+	first     []byte   // the secret that keys are derived from
+	settled   Settings
 
 	recorded recently // refusals of refresh tokens that are in the audit log
 
@@ -53,7 +54,7 @@ func Open(ctx context.Context, store Store, opt Options) (*Auth, error) {
 		return nil, err
 	}
 	v := &Verifier{
-		find: store.Sessions(), renewed: &cooldown{}, roles: &roleTable{fixed: opt.Roles}, seen: newLastSeen(), refuse: opt.RefuseStale,
+		find: store.Sessions(), renewed: &cooldown{}, roles: &roleTable{fixed: opt.Roles}, seen: newLastSeen(), guards: newGuards(), refuse: opt.RefuseStale,
 		cookies: newCookies(opt),
 		rules:   jwt.Rules{Issuer: opt.Token.Issuer, Audience: opt.Token.Audience},
 		answers: answers{loginURL: opt.LoginURL, onDenied: opt.OnDenied, logger: opt.Logger},
@@ -74,6 +75,7 @@ func Open(ctx context.Context, store Store, opt Options) (*Auth, error) {
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
 	a.stop = stop
 	a.done.Go(func() { a.background(run) })
+	a.done.Go(func() { a.watchGuards(run) })
 	return a, nil
 }
 
@@ -96,7 +98,7 @@ func (a *Auth) follow(ctx context.Context) error {
 			return revoke.Instant{Mono: now.Sub(start), Wall: now.Round(0).UTC()}
 		},
 		Name: a.name(), Logger: a.opt.Logger, OnEvents: a.onEvents,
-		OnReset: func() { a.roles.drop(); a.wake() },
+		OnReset: func() { a.roles.drop(); a.guards.doubt(); a.wake() },
 	})
 	if err != nil {
 		return fmt.Errorf("handstamp: follow the log of revocations: %w", err)
@@ -127,6 +129,7 @@ func (a *Auth) name() string {
 // Labels separate the keys that are derived from one secret.
 const (
 	formLabel        = "handstamp/v1/csrf"
+	adoptLabel       = "handstamp/v1/adopt"
 	fingerprintLabel = "handstamp/v1/fingerprint"
 )
 
@@ -149,6 +152,13 @@ func (a *Auth) deriveKeys() error {
 			return fmt.Errorf("derive the key for form tokens: %w", err)
 		}
 		a.formKeys = append(a.formKeys, key)
+		if len(a.opt.Secrets) == 0 {
+			continue
+		}
+		if key, err = hkdf.Key(sha256.New, s, nil, adoptLabel, sha256.Size); err != nil {
+			return fmt.Errorf("derive the key for adopted sessions: %w", err)
+		}
+		a.adoptKeys = append(a.adoptKeys, key)
 	}
 	return nil
 }
@@ -234,8 +244,9 @@ func (a *Auth) learn(events []revoke.Event) {
 	a.onEvents(events)
 }
 
-// onEvents is told of every event: roles and keys are read again in the background.
+// onEvents is told of every event: connections end, and roles and keys are read again in the background.
 func (a *Auth) onEvents(events []revoke.Event) {
+	a.guards.happened(events)
 	for _, e := range events {
 		if e.Kind == revoke.KindRole || e.Kind == revoke.KindKey {
 			a.wake()

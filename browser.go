@@ -23,32 +23,26 @@ func (a *Auth) LoginWith(w http.ResponseWriter, r *http.Request, o StartOptions,
 		return Grant{}, err
 	}
 	a.Deliver(w, g)
+	if o.visitor != "" {
+		a.cookies.setGuest(w, "", 0)
+	}
 	return g, nil
 }
 
-// LogOutRequest ends the session behind whatever credential a request carries, good, expired or ended, and clears the
-// cookies. Without a credential there is nothing to end, which is no error. If it cannot be made durable it fails, and
-// the cookies stay: the user can try again.
+// LogOutRequest ends the sessions behind all credentials that a request carries, good, expired or ended, and clears the
+// cookies: with the cookie of a session that lives on, its browser would lose the one thing that could still end it.
+// Without a credential there is nothing to end, which is no error. If an end cannot be made durable, or the fleet was not
+// waited for, it fails, and the cookies stay: the user can try again.
 func (a *Auth) LogOutRequest(w http.ResponseWriter, r *http.Request, opt EndOptions) (Ended, error) {
 	if opt.Client == (Client{}) {
 		opt.Client = a.ClientOf(r)
 	}
-	ended, err := a.logOutFirst(r, a.Credentials(r), opt)
+	ended, err := a.LogOutEach(r.Context(), a.Credentials(r), opt)
 	if err != nil {
-		return Ended{}, err
+		return ended, err
 	}
 	a.ClearCookies(w)
 	return ended, nil
-}
-
-func (a *Auth) logOutFirst(r *http.Request, credentials []token.Secret, opt EndOptions) (Ended, error) {
-	for _, c := range credentials {
-		ended, err := a.LogOut(r.Context(), c, opt)
-		if err != nil || ended.By != 0 {
-			return ended, err
-		}
-	}
-	return Ended{}, nil
 }
 
 // maxCredentials bounds the look-ups that one log-out may cost.

@@ -13,6 +13,7 @@ import (
 type cookies struct {
 	session     string // name of the cookie that holds the session's reference or value token
 	refresh     string // name of the refresh cookie
+	guest       string // name of the cookie of a session without a user
 	form        string // name of the cookie that form tokens are bound to before a login
 	refreshPath string
 	secure      bool
@@ -23,7 +24,7 @@ type cookies struct {
 func newCookies(o Options) cookies {
 	u, _ := url.Parse(o.PublicURL) // was validated
 	c := cookies{
-		session: "handstamp", refresh: "handstamp-refresh", form: "handstamp-form",
+		session: "handstamp", refresh: "handstamp-refresh", guest: "handstamp-guest", form: "handstamp-form",
 		refreshPath: o.RefreshPath, secure: u.Scheme == "https", domain: o.Cookie.Domain, sameSite: o.Cookie.SameSite,
 	}
 	if c.refreshPath == "" {
@@ -36,9 +37,9 @@ func newCookies(o Options) cookies {
 	// with sub-domains, or sent to one path only, can only be __Secure-.
 	c.refresh = "__Secure-" + c.refresh
 	if c.domain == "" {
-		c.session, c.form = "__Host-"+c.session, "__Host-"+c.form
+		c.session, c.guest, c.form = "__Host-"+c.session, "__Host-"+c.guest, "__Host-"+c.form
 	} else {
-		c.session, c.form = "__Secure-"+c.session, "__Secure-"+c.form
+		c.session, c.guest, c.form = "__Secure-"+c.session, "__Secure-"+c.guest, "__Secure-"+c.form
 	}
 	return c
 }
@@ -111,7 +112,7 @@ func (c cookies) find(r *http.Request, name string) (string, bool, error) {
 
 // carries reports whether a request carries one of our credentials as a cookie, however broken: the origin rules ask.
 func (c cookies) carries(r *http.Request) bool {
-	for _, name := range []string{c.session, c.refresh} {
+	for _, name := range []string{c.session, c.refresh, c.guest} {
 		if _, ok, err := c.find(r, name); ok || err != nil {
 			return true
 		}

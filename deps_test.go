@@ -26,8 +26,9 @@ var arrows = map[string][]string{
 	"keyring":    {"jwt"},
 	".":          leaves,
 
-	"account": slices.Concat(leaves, []string{"."}),
-	"login":   slices.Concat(leaves, []string{".", "account"}),
+	"account":          slices.Concat(leaves, []string{"."}),
+	"account/importer": slices.Concat(leaves, []string{".", "account"}),
+	"login":            slices.Concat(leaves, []string{".", "account"}),
 
 	"login/password":                    slices.Concat(leaves, []string{".", "account", "login", "login/password/internal/blocklist"}),
 	"login/password/internal/blocklist": {},
@@ -41,6 +42,7 @@ var arrows = map[string][]string{
 	"internal/config":     {},
 	"internal/strictjson": {},
 
+	"handstamptest":      slices.Concat(leaves, []string{".", "account", "login", "store/memory", "keyring"}),
 	"forwardauth":        {".", "permission"},
 	"internal/ratelimit": {},
 

@@ -137,11 +137,11 @@ func (a *Auth) waited(ctx context.Context, e Ended, opt EndOptions) (Ended, erro
 }
 
 // WaitFleet waits until every registered verifier has applied what was ended, or can no longer answer from memory. It
-// takes at most 1.12 times the lease.
+// takes at most 1.12 times the lease. If it fails, the error is ErrNotAwaited, and e comes back as it was.
 func (a *Auth) WaitFleet(ctx context.Context, e Ended) (Ended, error) {
 	w, err := a.log.Wait(ctx, e.By)
 	if err != nil {
-		return Ended{}, fmt.Errorf("it is ended, but waiting for the fleet did not finish: %w", err)
+		return e, fmt.Errorf("%w: %w", ErrNotAwaited, err)
 	}
 	e.Verifiers, e.WaitedOut, e.Waited = w.Verifiers, w.WaitedOut, w.Took
 	return e, nil
@@ -213,6 +213,22 @@ func (a *Auth) LogOut(ctx context.Context, credential token.Secret, opt EndOptio
 		opt.Client.Actor = string(s.User)
 	}
 	return a.EndSession(ctx, s.ID, opt)
+}
+
+// LogOutEach ends the session behind each of several credentials, and waits for the fleet once.
+func (a *Auth) LogOutEach(ctx context.Context, credentials []token.Secret, opt EndOptions) (Ended, error) {
+	var all Ended
+	each := opt
+	each.WaitFleet = false // once, for the last event: who has applied that has applied those before it
+	for _, c := range credentials {
+		ended, err := a.LogOut(ctx, c, each)
+		if err != nil {
+			return all, err
+		}
+		all.Sessions += ended.Sessions
+		all.By = max(all.By, ended.By)
+	}
+	return a.waited(ctx, all, opt)
 }
 
 // sessionOf finds the record behind a genuine credential, whatever its state. It answers ErrNotFound for anything else.

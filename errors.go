@@ -24,8 +24,14 @@ var (
 	ErrMode = errors.New("handstamp: this mode is not offered")
 	// ErrLease: the processes on this database have agreed on another lease.
 	ErrLease = errors.New("handstamp: another lease")
+	// ErrNotAwaited: what was to be ended is ended, durably and in this process, but waiting for the fleet did not finish.
+	ErrNotAwaited = errors.New("handstamp: it is ended, but the fleet was not waited for")
 	// ErrTooLarge: the value token would not fit its cookie or header; the wrapped text names the claim.
 	ErrTooLarge = errors.New("handstamp: the value token is too large")
+	// ErrDataTooLarge: a session's data would be more than 16 KiB; the wrapped text names the value.
+	ErrDataTooLarge = errors.New("handstamp: the session's data is too large")
+	// ErrTooMany: this network has as many sessions without a user as it may have.
+	ErrTooMany = errors.New("handstamp: too many sessions without a user from this network")
 )
 
 // Reason says why the answer is no. It is stable: logs, metrics and problem codes are keyed by it.

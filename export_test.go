@@ -33,3 +33,10 @@ func Credential(publicURL string, r *http.Request) (string, error) {
 
 // Jitter shortens.
 func Jitter(d time.Duration) time.Duration { return jitter(d) }
+
+// Guarded counts the connections that are listed, by queue and by name.
+func (v *Verifier) Guarded() int {
+	v.guards.mu.Lock()
+	defer v.guards.mu.Unlock()
+	return max(len(v.guards.due), len(v.guards.of))
+}

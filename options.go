@@ -36,6 +36,11 @@ type Options struct {
 	Session SessionOptions
 	Token   TokenOptions
 	Refresh RefreshOptions
+	// Anonymous is for sessions without a user.
+	Anonymous AnonymousOptions
+	// Carry are the names of session data that a login takes along from the anonymous session of the same browser, and from
+	// the same user's session that it replaces. All other data stays behind and ends with its session.
+	Carry []string
 	// Secrets are 32 to 1,024 bytes each: the first makes refresh tokens and form tokens, all verify. Needed for
 	// ModeHybrid. Several processes on one database share at least one.
 	Secrets [][]byte
@@ -101,6 +106,13 @@ type RefreshOptions struct {
 	ForwardAfterRestore bool
 }
 
+// AnonymousOptions is for sessions without a user, see [Auth.Anonymous].
+type AnonymousOptions struct {
+	IdleTimeout     time.Duration // default 1 h
+	AbsoluteTimeout time.Duration // default 720 h
+	MaxPerNetwork   int           // live ones of one network (an IPv4 address, an IPv6 /64); default 1,000
+}
+
 // CookieOptions are the cookie's attributes that may be chosen.
 type CookieOptions struct {
 	SameSite http.SameSite // default Strict
@@ -135,6 +147,9 @@ func (o Options) withDefaults() (Options, error) {
 	o.Refresh.IdleTimeout = cmp.Or(o.Refresh.IdleTimeout, 720*time.Hour)
 	o.Refresh.AbsoluteTimeout = cmp.Or(o.Refresh.AbsoluteTimeout, 2160*time.Hour)
 	o.Refresh.Grace = max(0, cmp.Or(o.Refresh.Grace, 20*time.Second))
+	o.Anonymous.IdleTimeout = cmp.Or(o.Anonymous.IdleTimeout, time.Hour)
+	o.Anonymous.AbsoluteTimeout = cmp.Or(o.Anonymous.AbsoluteTimeout, 720*time.Hour)
+	o.Anonymous.MaxPerNetwork = cmp.Or(o.Anonymous.MaxPerNetwork, 1000)
 	o.Lease = cmp.Or(o.Lease, 2*time.Second)
 	o.AuditRetention = cmp.Or(o.AuditRetention, 365*24*time.Hour)
 	o.Cookie.SameSite = cmp.Or(o.Cookie.SameSite, http.SameSiteStrictMode)
@@ -180,6 +195,7 @@ func (o Options) validate() error {
 	for name, d := range map[string]time.Duration{
 		"Session.IdleTimeout": o.Session.IdleTimeout, "Session.AbsoluteTimeout": o.Session.AbsoluteTimeout,
 		"Refresh.IdleTimeout": o.Refresh.IdleTimeout, "Refresh.AbsoluteTimeout": o.Refresh.AbsoluteTimeout,
+		"Anonymous.IdleTimeout": o.Anonymous.IdleTimeout, "Anonymous.AbsoluteTimeout": o.Anonymous.AbsoluteTimeout,
 		"Token.AccessTTL": o.Token.AccessTTL, "Token.StatelessTTL": o.Token.StatelessTTL, "AuditRetention": o.AuditRetention,
 	} {
 		bad(d < time.Second, "%s is at least 1 s", name)
@@ -189,6 +205,10 @@ func (o Options) validate() error {
 	bad(o.Refresh.Grace > time.Minute, "Refresh.Grace is at most 60 s")
 	bad(o.Lease < 500*time.Millisecond || o.Lease > 30*time.Second, "Lease is 500 ms to 30 s")
 	bad(o.Session.MaxPerUser < 0, "Session.MaxPerUser is 0 or more")
+	bad(o.Anonymous.MaxPerNetwork < 1, "Anonymous.MaxPerNetwork is 1 or more")
+	for _, name := range o.Carry {
+		bad(checkDataName(name) != nil, "Carry: %q is no name of session data: %s", name, dataNameRule)
+	}
 	errs = append(errs, o.validateURLs()...)
 	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return errors.Join(errs...)

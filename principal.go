@@ -31,6 +31,10 @@ type principalMore struct {
 	email    string
 	verified bool
 	asOf     uint64
+
+	signingKey string        // of a value token
+	idle       time.Duration // of a session that was looked up
+	program    *ServiceKey   // of a service key
 }
 
 // May reports whether the principal has a permission such as posts:write. Patterns are for grants: asking for posts:* is

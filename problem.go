@@ -60,13 +60,22 @@ func ProblemOf(err error) Problem {
 	case errors.Is(err, ErrMode):
 		return invalid("mode", "this mode or transport is unknown or not offered here")
 	case errors.Is(err, ErrTooLarge):
-		return invalid("claims", strings.TrimPrefix(err.Error(), "handstamp: "))
+		return invalid("claims", since(err, ErrTooLarge))
+	case errors.Is(err, ErrDataTooLarge):
+		return invalid("data", since(err, ErrDataTooLarge))
+	case errors.Is(err, ErrTooMany):
+		p := NewProblem(http.StatusTooManyRequests, "too_many_attempts", "Too many visitors", "Too many visitors come from this network. Try again later, or log in.")
+		p.RetryAfter = time.Minute
+		return p
 	case errors.Is(err, ErrDisabled):
 		return NewProblem(http.StatusForbidden, "account_disabled", "Account disabled", "This account is disabled.")
 	}
 	p := NewProblem(http.StatusServiceUnavailable, "unavailable", "Temporarily unavailable",
 		"It cannot be found out right now whether this may be done, or was done. Try again.")
 	p.RetryAfter = retryUnavailable
+	if errors.Is(err, ErrNotAwaited) {
+		p.Detail = "It is done, and durable. Only the wait for the fleet did not finish."
+	}
 	if u, ok := errors.AsType[*UnavailableError](err); ok && u.RetryAfter > 0 {
 		p.RetryAfter = u.RetryAfter
 	}
@@ -78,6 +87,12 @@ func invalid(field, message string) Problem {
 	p := NewProblem(http.StatusUnprocessableEntity, "invalid_input", "Invalid input", "A value is not acceptable; see errors.")
 	p.Errors = []FieldError{{Field: field, Message: message}}
 	return p
+}
+
+// since is the text of an error from a sentinel's on: what callers wrapped around it is not for clients.
+func since(err, sentinel error) string {
+	_, text, _ := strings.Cut(err.Error(), sentinel.Error())
+	return strings.TrimPrefix(sentinel.Error(), "handstamp: ") + text
 }
 
 func deniedProblem(d *DeniedError) Problem {

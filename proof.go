@@ -24,6 +24,8 @@ type Proof struct {
 	changed  uint64
 	known    Grants // what the store said of the user's roles
 	provedAt time.Time
+	endedAt  time.Time // when the last of the ends that stamp stands for happened; zero for none
+	legacy   legacy
 }
 
 // StartOptions is how a session is to be kept. The zero value is the default of the Auth.
@@ -35,6 +37,7 @@ type StartOptions struct {
 
 	replaces  SessionID
 	replacing UserID
+	visitor   SessionID // the anonymous session that ends with the login
 }
 
 // User is whom the proof is about.
@@ -50,5 +53,11 @@ func (a *Auth) Prove(ctx context.Context, u UserID) (Proof, error) {
 	if err != nil {
 		return Proof{}, fmt.Errorf("read the subject: %w", err)
 	}
-	return Proof{user: u, stamp: sub.stamp(), changed: sub.Changed, known: sub.Grants, provedAt: a.now()}, nil
+	p := Proof{user: u, stamp: sub.stamp(), changed: sub.Changed, known: sub.Grants, provedAt: a.now()}
+	for _, at := range []time.Time{sub.EndedAt, sub.AllEndedAt} {
+		if at.After(p.endedAt) {
+			p.endedAt = at
+		}
+	}
+	return p, nil
 }

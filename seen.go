@@ -33,10 +33,15 @@ func (l *lastSeen) note(s Session, now time.Time) {
 	if s.Mode == ModeToken || now.Sub(s.SeenAt) < seenInterval(s.IdleTimeout) {
 		return
 	}
+	l.mark(s.ID, now)
+}
+
+// mark remembers that a session was used.
+func (l *lastSeen) mark(s SessionID, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if _, ok := l.waiting[s.ID]; ok || len(l.waiting) < maxSeen {
-		l.waiting[s.ID] = now
+	if _, ok := l.waiting[s]; ok || len(l.waiting) < maxSeen {
+		l.waiting[s] = now
 	}
 }
 

@@ -22,6 +22,9 @@ const (
 	ModeSession Mode = "session" // an opaque reference token; a check looks the record up
 	ModeToken   Mode = "token"   // one signed value token; a check needs no look-up; no refresh
 	ModeHybrid  Mode = "hybrid"  // a short value token and a rotating refresh token
+
+	// ModeAnonymous is a session without a user; see [Auth.Anonymous]. It logs nobody in and cannot be asked for.
+	ModeAnonymous Mode = "anonymous"
 )
 
 // Transport is how the client holds its credential. It is fixed at login.

@@ -29,8 +29,8 @@ func (a *Auth) Login(w http.ResponseWriter, r *http.Request, p Proof) (Grant, er
 	})
 }
 
-// FromRequest fills what a request says about a login: the client, unless it is set, and the session that a cookie login
-// takes the place of. An id that the client presents is never adopted.
+// FromRequest fills what a request says about a login: the client, unless it is set, and the sessions that a cookie login
+// takes the place of: the one before, and the visitor's anonymous one. An id that the client presents is never adopted.
 func (a *Auth) FromRequest(r *http.Request, o StartOptions) (StartOptions, error) {
 	if o.Client == (Client{}) {
 		o.Client = a.ClientOf(r)
@@ -44,6 +44,11 @@ func (a *Auth) FromRequest(r *http.Request, o StartOptions) (StartOptions, error
 	if o.transport(a.opt) != TransportCookie {
 		return o, nil
 	}
+	visitor, err := a.visitor(r)
+	if err != nil {
+		return StartOptions{}, err
+	}
+	o.visitor = visitor
 	text, ok, err := a.cookies.find(r, a.cookies.session)
 	if err != nil || !ok {
 		return o, nil // a broken cookie names no session; the new one overwrites it
@@ -109,6 +114,9 @@ func (a *Auth) Prepare(ctx context.Context, p Proof) (*Starting, error) {
 	}
 	a.setEnds(&s.session, now)
 	s.secrets = draw(&s.session)
+	if p.legacy.isSet() {
+		s.secrets = a.adopted(&s.session, a.adoptKeys[0], p.legacy)
+	}
 	if a.opt.Permissions != nil {
 		g, err := a.opt.Permissions(ctx, p.user)
 		if err != nil {
@@ -239,6 +247,9 @@ func (s *Starting) In(ctx context.Context, tx Tx) (Appended, error) {
 	if err := tx.PutSession(ctx, s.session); err != nil {
 		return Appended{}, fmt.Errorf("write the session: %w", err)
 	}
+	if err := s.carry(ctx, tx); err != nil {
+		return Appended{}, err
+	}
 	if err := tx.Record(ctx, s.entry()); err != nil {
 		return Appended{}, fmt.Errorf("write the audit entry: %w", err)
 	}
@@ -310,6 +321,9 @@ func (s *Starting) evict(ctx context.Context, tx Tx) ([]revoke.Event, error) {
 			return nil, err
 		}
 	}
+	if s.proof.visitor != "" { // nobody's session: there is nobody to tell in the audit log
+		events = append(events, s.auth.event(revoke.KindSession, string(s.proof.visitor), revoke.End, "login", s.now))
+	}
 	return events, nil
 }
 
@@ -335,9 +349,12 @@ func (s *Starting) entry() audit.Event {
 	if c.Actor == "" {
 		c.Actor = string(s.proof.user)
 	}
+	detail := map[string]string{"mode": string(s.session.Mode), "transport": string(s.session.Transport)}
+	if s.proof.legacy.isSet() {
+		detail["adopted"] = "true"
+	}
 	return s.auth.entry(c, audit.Event{
-		Kind: audit.LoginOK, Target: string(s.proof.user), Session: s.session.ID,
-		Detail: map[string]string{"mode": string(s.session.Mode), "transport": string(s.session.Transport)},
+		Kind: audit.LoginOK, Target: string(s.proof.user), Session: s.session.ID, Detail: detail,
 	}, s.now)
 }
 

@@ -106,11 +106,13 @@ type Sessions interface {
 	// never the record's Version. It may be lost by a crash.
 	Touch(ctx context.Context, seen map[SessionID]time.Time) error
 	// Sweep deletes at most limit records whose absolute end is before now, and whatever else of this store has run out
-	// (counters of failed logins, one-time tokens). It says how many it deleted.
+	// (counters of failed logins, one-time tokens, values of sessions that do not stand any more, see [Standing]). It says
+	// how many it deleted.
 	Sweep(ctx context.Context, now time.Time, limit int) (int, error)
 }
 
-// SessionFilter selects live sessions. The zero value selects all of them.
+// SessionFilter selects live sessions. The zero value selects those of all users; sessions without a user
+// (ModeAnonymous) are only selected by the name that they are kept under.
 type SessionFilter struct {
 	User  UserID
 	After SessionID // the last id of the page before; only older sessions follow
@@ -124,6 +126,36 @@ type Rotation struct {
 	Family Family    // the state after it; its Generation is larger than from
 	SeenAt time.Time // new last activity; zero leaves it (a refresh in the background)
 	Claims []byte    // the application's claims as of now
+}
+
+// Values keeps what [Data] writes: named values of sessions, in a table of their own. A session's new secrets and its
+// refreshes leave them alone; they are deleted with the session, and by Sweep when it does not stand any more.
+type Values interface {
+	// Get reads one value, and the session and its subject in the same snapshot. It answers ErrNotFound if there is no such
+	// session; a value that is not there has Version 0. Dead sessions are found like live ones: the rules are the engine's.
+	Get(ctx context.Context, s SessionID, name string) (Datum, Found, error)
+	// Put writes or deletes one value in one atomic step, if the session is alive ([Live]) at w.Now, and the value's
+	// Version is w.From. Otherwise it changes nothing and answers ErrConflict. It answers ErrDataTooLarge, and changes nothing,
+	// if the names and values of the session would be more than w.Limit bytes together. Names of one session do not get in
+	// each other's way: two writes of different names at once both succeed.
+	Put(ctx context.Context, w DatumWrite) error
+}
+
+// Datum is one named value of a session, as the application's codec wrote it.
+type Datum struct {
+	Name    string
+	Data    []byte
+	Version uint64 // drawn at random by who wrote it, below 2^63; 0 is a value that does not exist
+}
+
+// DatumWrite is what [Values] writes.
+type DatumWrite struct {
+	Session SessionID
+	Value   Datum  // as it is to be; Version 0 deletes it
+	From    uint64 // the version that it replaces; 0 is none: the name must be free
+	Limit   int    // of all names and values of the session, in bytes
+	Now     time.Time
+	SeenAt  time.Time // activity of the session that is not written yet counts for the idle end, if it is later
 }
 
 // UnitOfWork runs fn in one transaction: everything is durable when Do returns nil, and nothing has happened otherwise,

@@ -29,6 +29,7 @@ type Verifier struct {
 	renewed  *cooldown                       // of readKeys
 	roles    *roleTable
 	seen     *lastSeen
+	guards   *guards
 	rules    jwt.Rules // issuer and audience; the time is set for each check
 	refuse   bool      // answer 503 under a lapsed lease instead of asking
 	quiet    bool      // checks do not count as activity: somebody looks into a credential
@@ -115,7 +116,7 @@ func (v *Verifier) authenticate(ctx context.Context, text string, now moment, fr
 	case ours && kind == token.ServiceKey:
 		p, err = v.serviceKey(ctx, text, now)
 		return p, true, err
-	case ours: // a refresh or setup token opens nothing but its own door
+	case ours: // any other kind opens nothing but its own door
 		return Principal{}, true, denied(ReasonInvalid, "kind")
 	case v.keys != nil && strings.IndexByte(text, '.') > 0:
 		return v.value(ctx, text, now, fresh)
@@ -139,7 +140,7 @@ func (v *Verifier) reference(ctx context.Context, text string, now moment) (Prin
 		return Principal{}, fmt.Errorf("look up the session: %w", err)
 	}
 	s := found.Session
-	if !s.Key.Equal(key) { // a store that answers with another record must not open the door
+	if !s.Key.Equal(key) || s.Mode != ModeSession { // a store that answers with another record must not open the door
 		return Principal{}, fmt.Errorf("look up the session: the store answered with another record")
 	}
 	s.SeenAt = v.seen.latest(s.ID, s.SeenAt)
@@ -213,7 +214,7 @@ func (v *Verifier) valueFromStore(ctx context.Context, t jwt.Claims, now moment)
 		return Principal{}, &DeniedError{Reason: ReasonStale, Check: "changed", By: changed}
 	}
 	p := v.fromRecord(s, found, Value)
-	p.ExpiresAt = t.ExpiresAt
+	p.ExpiresAt, p.more.signingKey = t.ExpiresAt, t.KeyID
 	return p, nil
 }
 
@@ -223,26 +224,36 @@ func (v *Verifier) serviceKey(ctx context.Context, text string, now moment) (Pri
 	if err != nil {
 		return Principal{}, denied(ReasonInvalid, "checksum")
 	}
+	found, err := v.program(ctx, hash, now.fleet)
+	if err != nil {
+		return Principal{}, err
+	}
+	k := found.ServiceKey
+	return Principal{
+		User: UserID(k.ID), Form: Key, ExpiresAt: k.ExpiresAt,
+		more: &principalMore{grants: permission.NewSet(k.Permissions...), asOf: found.Subject.Head, program: &k},
+	}, nil
+}
+
+// program looks a service key up and judges it.
+func (v *Verifier) program(ctx context.Context, hash token.Hash, now time.Time) (Found, error) {
 	found, err := v.find.Find(ctx, Lookup{ServiceKey: hash})
 	if errors.Is(err, ErrNotFound) {
-		return Principal{}, denied(ReasonInvalid, "unknown")
+		return Found{}, denied(ReasonInvalid, "unknown")
 	}
 	if err != nil {
-		return Principal{}, fmt.Errorf("look up the service key: %w", err)
+		return Found{}, fmt.Errorf("look up the service key: %w", err)
 	}
 	k := found.ServiceKey
 	switch {
 	case !k.Hash.Equal(hash):
-		return Principal{}, fmt.Errorf("look up the service key: the store answered with another record")
+		return Found{}, fmt.Errorf("look up the service key: the store answered with another record")
 	case k.EndedBy != 0:
-		return Principal{}, &DeniedError{Reason: ReasonRevoked, Check: "service_key", By: k.EndedBy, Since: k.EndedAt}
-	case !k.ExpiresAt.IsZero() && !now.fleet.Before(k.ExpiresAt):
-		return Principal{}, &DeniedError{Reason: ReasonExpired, Check: "service_key", Since: k.ExpiresAt}
+		return Found{}, &DeniedError{Reason: ReasonRevoked, Check: "service_key", By: k.EndedBy, Since: k.EndedAt}
+	case !k.ExpiresAt.IsZero() && !now.Before(k.ExpiresAt):
+		return Found{}, &DeniedError{Reason: ReasonExpired, Check: "service_key", Since: k.ExpiresAt}
 	}
-	return Principal{
-		User: UserID(k.ID), Form: Key, ExpiresAt: k.ExpiresAt,
-		more: &principalMore{grants: permission.NewSet(k.Permissions...)},
-	}, nil
+	return found, nil
 }
 
 // judge is the one rule for whether a record is good now, and if not, why. What was ended stays revoked, also after it
@@ -277,7 +288,7 @@ func (v *Verifier) fromRecord(s Session, found Found, form Form) Principal {
 		User: s.User, Session: s.ID, Form: form, AuthTime: s.AuthAt, ExpiresAt: s.ends(),
 		more: &principalMore{
 			roles: sub.Grants.Roles, methods: s.Methods, grants: grants, claims: s.Claims,
-			email: sub.Email, verified: sub.EmailVerified, asOf: sub.Head,
+			email: sub.Email, verified: sub.EmailVerified, asOf: sub.Head, idle: s.IdleTimeout,
 		},
 	}
 }
@@ -291,7 +302,7 @@ func fromClaims(t jwt.Claims, table permission.Table) Principal {
 	return Principal{
 		User: UserID(t.Subject), Session: SessionID(t.Session), Form: Value, AuthTime: t.AuthTime, ExpiresAt: t.ExpiresAt,
 		more: &principalMore{
-			roles: t.Roles, methods: t.Methods, grants: grants, custom: t.Custom, asOf: t.AsOf,
+			roles: t.Roles, methods: t.Methods, grants: grants, custom: t.Custom, asOf: t.AsOf, signingKey: t.KeyID,
 		},
 	}
 }

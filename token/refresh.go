@@ -46,6 +46,9 @@ func NewNonce() Nonce {
 	return n
 }
 
+// DerivedNonce is the nonce of a family over bytes that the caller derived from a secret, instead of drawing them.
+func DerivedNonce(b [nonceBytes]byte) Nonce { return Nonce{b} }
+
 // Hash is what a store keeps of a nonce.
 func (n Nonce) Hash() Hash { return sha256.Sum256(n.b[:]) }
 

@@ -27,6 +27,7 @@ const (
 	Refresh                    // hs_r_: buys the next access token of a session
 	ServiceKey                 // hs_k_: a program's credential
 	Setup                      // hs_b_: makes the first administrator, once
+	Anonymous                  // hs_a_: stands for a session without a user
 )
 
 // prefixes are the field's custom: vendor, kind. They are part of the wire format.
@@ -40,6 +41,8 @@ func (k Kind) prefix() string {
 		return "hs_k_"
 	case Setup:
 		return "hs_b_"
+	case Anonymous:
+		return "hs_a_"
 	default:
 		return ""
 	}
@@ -56,6 +59,8 @@ func (k Kind) String() string {
 		return "service key"
 	case Setup:
 		return "setup token"
+	case Anonymous:
+		return "anonymous session token"
 	default:
 		return "no token"
 	}
@@ -118,12 +123,15 @@ func Generate(k Kind) Secret {
 	return Secret{seal(k, b[:])}
 }
 
+// Derived prints a token over bytes that the caller derived from a secret, instead of drawing them.
+func Derived(k Kind, payload [secretBytes]byte) Secret { return Secret{seal(k, payload[:])} }
+
 // maxBytes is longer than any token of any kind; longer texts are refused before they are looked at.
 const maxBytes = 256
 
 // KindOf tells the kind by prefix alone. It answers false for a text that has no prefix of ours.
 func KindOf(text string) (Kind, bool) {
-	for _, k := range []Kind{Reference, Refresh, ServiceKey, Setup} {
+	for _, k := range []Kind{Reference, Refresh, ServiceKey, Setup, Anonymous} {
 		if strings.HasPrefix(text, k.prefix()) {
 			return k, true
 		}

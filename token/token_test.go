@@ -2,17 +2,24 @@ package token
 
 import (
 	"bytes"
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"log/slog"
 	"math/big"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 )
 
-func kinds() []Kind { return []Kind{Reference, ServiceKey, Setup} }
+func kinds() []Kind { return []Kind{Reference, ServiceKey, Setup, Anonymous} }
 
 // TestS1_Randomness: of 100,000 tokens none is double, and every bit is set in half of them.
 func TestS1_Randomness(t *testing.T) {
@@ -42,7 +49,7 @@ func TestS1_Randomness(t *testing.T) {
 
 // TestD15_Form: the published form of every kind of token.
 func TestD15_Form(t *testing.T) {
-	for k, prefix := range map[Kind]string{Reference: "hs_s_", ServiceKey: "hs_k_", Setup: "hs_b_"} {
+	for k, prefix := range map[Kind]string{Reference: "hs_s_", ServiceKey: "hs_k_", Setup: "hs_b_", Anonymous: "hs_a_"} {
 		text := Generate(k).Reveal()
 		if !strings.HasPrefix(text, prefix) || len(text) != 5+43+6 {
 			t.Errorf("%v: %d characters", k, len(text))
@@ -106,6 +113,88 @@ func TestS16_EveryChangeIsRefused(t *testing.T) {
 	}
 }
 
+// withChecksum prints what anybody can print: the checksum keeps typing mistakes out, not people.
+func withChecksum(text string) string {
+	sum := crc32.ChecksumIEEE([]byte(text))
+	return text + bigBase62(new(big.Int).SetUint64(uint64(sum)), checksumLen)
+}
+
+// TestS16_TheChecksumIsNoDefence: with a checksum that is right, each other spelling of a token is refused all the same:
+// a character outside the alphabet, a payload too long or too short, a number that does not fit.
+func TestS16_TheChecksumIsNoDefence(t *testing.T) {
+	m, _ := NewMinter([][]byte{bytes.Repeat([]byte("k"), 32)})
+	refresh, _ := m.Mint(RefreshToken{Generation: 7, Nonce: NewNonce()})
+	for _, k := range append(kinds(), Refresh) {
+		good := Generate(k).Reveal()
+		read := func(text string) error { _, err := Parse(k, text); return err }
+		if k == Refresh {
+			good = refresh.Reveal()
+			read = func(text string) error { _, err := m.Open(text); return err }
+		}
+		body := good[:len(good)-checksumLen]
+		if withChecksum(body) != good || read(good) != nil {
+			t.Fatalf("%v: the checksum of this test is another one", k)
+		}
+		prefix, payload := body[:5], body[5:]
+		refused := func(what, payload string) {
+			t.Helper()
+			if err := read(withChecksum(prefix + payload)); !errors.Is(err, ErrMalformed) {
+				t.Errorf("%v: %s: %v", k, what, err)
+			}
+		}
+		for i := range payload {
+			for c := range 256 {
+				if strings.IndexByte(alphabet, byte(c)) < 0 {
+					refused(fmt.Sprintf("byte %#x at %d", c, i), payload[:i]+string([]byte{byte(c)})+payload[i+1:])
+				}
+			}
+		}
+		zeros := strings.Repeat("0", len(payload))
+		for _, n := range []int{-len(payload), -2, -1, 1, 2} {
+			refused(fmt.Sprintf("%+d characters", n), (payload + "00")[:len(payload)+n])
+			refused(fmt.Sprintf("%+d leading characters", n), ("00" + payload)[2-min(n, 2):])
+			refused(fmt.Sprintf("%+d zeros", n), (zeros + "00")[:len(payload)+n])
+		}
+		refused("the largest text", strings.Repeat("z", len(payload)))
+		if k != Refresh {
+			if err := read(withChecksum(prefix + maxSecretText)); err != nil {
+				t.Errorf("%v: 2^256 - 1: %v", k, err)
+			}
+			refused("2^256", maxSecretText[:42]+"2")
+		}
+	}
+}
+
+// TestS16_OneChecksum: a checksum has one spelling, too: a character outside the alphabet does not carry into the one
+// before it.
+func TestS16_OneChecksum(t *testing.T) {
+	tried := 0
+	for i := range uint32(2000) {
+		text := seal(Reference, binary.BigEndian.AppendUint32(make([]byte, 28), i))
+		at := len(text) - 1
+		if text[at] != '0' || text[at-1] == '0' {
+			continue
+		}
+		tried++
+		before := alphabet[strings.IndexByte(alphabet, text[at-1])-1] // x0 is (x-1)*62 + 62
+		for c := range 256 {
+			if strings.IndexByte(alphabet, byte(c)) >= 0 {
+				continue
+			}
+			if _, err := Parse(Reference, text[:at-1]+string([]byte{before, byte(c)})); err == nil {
+				t.Fatalf("a checksum that ends in %#x", c)
+			}
+		}
+		// The largest checksums do not fit into 32 bits.
+		if _, err := Parse(Reference, text[:len(text)-checksumLen]+"zzzzzz"); err == nil {
+			t.Fatal("a checksum above 2^32")
+		}
+	}
+	if tried == 0 {
+		t.Error("no token has such a checksum")
+	}
+}
+
 // TestBase62IsCanonical: printing and reading agree with arithmetic on big numbers, and each value has one text.
 func TestBase62IsCanonical(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
@@ -148,6 +237,25 @@ func TestBase62IsCanonical(t *testing.T) {
 	}
 }
 
+// TestBase62Refuses what has another width, another character or a larger number; so does the check that does not decode.
+func TestBase62Refuses(t *testing.T) {
+	for _, n := range []int{4, secretBytes, refreshBytes} {
+		zeros := strings.Repeat("0", base62Len(n))
+		into := make([]byte, n)
+		if !decodeBase62(into, zeros) {
+			t.Fatalf("zero in %d bytes", n)
+		}
+		for _, text := range []string{"", "0", zeros[1:], zeros + "0", zeros[1:] + "-", "-" + zeros[1:], zeros[1:] + "{", zeros[1:] + ":", zeros[1:] + "[", zeros[1:] + "\xff", strings.Repeat("z", len(zeros))} {
+			if decodeBase62(into, text) {
+				t.Errorf("%q in %d bytes", text, n)
+			}
+			if n == secretBytes && canonical(text, n) {
+				t.Errorf("%q is canonical", text)
+			}
+		}
+	}
+}
+
 func bigBase62(n *big.Int, width int) string {
 	n = new(big.Int).Set(n)
 	var out []byte
@@ -157,6 +265,71 @@ func bigBase62(n *big.Int, width int) string {
 		out = append([]byte{alphabet[d.Int64()]}, out...)
 	}
 	return string(out)
+}
+
+// TestRefreshFormat: a refresh token is built as documented, from the standard library alone; tokens that clients hold
+// stay good when the code changes.
+func TestRefreshFormat(t *testing.T) {
+	secret := bytes.Repeat([]byte("s"), 32)
+	m, err := NewMinter([][]byte{secret})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := RefreshToken{Session: [16]byte{0: 0x01, 15: 0xff}, Generation: 0x01020304}
+	copy(r.Nonce.b[:], "nonce-nonce-nonce-nonce-nonce-32")
+	key, err := hkdf.Key(sha256.New, secret, nil, "handstamp/v1/refresh", 32)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := sha256.Sum256(key)
+	body := slices.Concat([]byte{1}, id[:4], r.Session[:], []byte{1, 2, 3, 4}, r.Nonce.b[:])
+	mac := hmac.New(sha256.New, key)
+	mac.Write(body)
+	payload := mac.Sum(body)
+	const width = 120 // the smallest with 62^width >= 256^89
+	want := withChecksum("hs_r_" + bigBase62(new(big.Int).SetBytes(payload), width))
+	got, err := m.Mint(r)
+	if err != nil || got.Reveal() != want {
+		t.Errorf("Mint = %s, want %s (%v)", got.Reveal(), want, err)
+	}
+	if back, err := m.Open(want); err != nil || back != r {
+		t.Errorf("Open = %v", err)
+	}
+	// Another version is refused, whatever else is right.
+	for _, version := range []byte{0, 2, 255} {
+		b := slices.Clone(body)
+		b[0] = version
+		mac := hmac.New(sha256.New, key)
+		mac.Write(b)
+		if _, err := m.Open(seal(Refresh, mac.Sum(b))); !errors.Is(err, ErrMalformed) {
+			t.Errorf("version %d: %v", version, err)
+		}
+	}
+}
+
+// TestS1_NoncesAreRandom: none is drawn twice, and every bit is set in half of them.
+func TestS1_NoncesAreRandom(t *testing.T) {
+	const n = 10_000
+	seen := make(map[Nonce]bool, n)
+	var ones [nonceBytes * 8]int
+	for range n {
+		nonce := NewNonce()
+		if seen[nonce] || nonce.Hash().IsZero() {
+			t.Fatal("a nonce was drawn twice")
+		}
+		seen[nonce] = true
+		for i := range ones {
+			ones[i] += int(nonce.b[i/8] >> (i % 8) & 1)
+		}
+	}
+	for i, c := range ones {
+		if c < n/2-400 || c > n/2+400 { // eight standard deviations
+			t.Errorf("bit %d is set in %d of %d", i, c, n)
+		}
+	}
+	if h := (Nonce{}).Hash(); h != sha256.Sum256(make([]byte, nonceBytes)) {
+		t.Error("the hash of a nonce is another one")
+	}
 }
 
 // TestRefreshMAC: every byte of the payload is under the MAC, the key and its id belong together, and the checksum is not
@@ -273,6 +446,21 @@ func TestL2_SecretsNeverPrint(t *testing.T) {
 		check(fmt.Sprintf("slog of %T", v), buf.String())
 	}
 	check("String", secret.String()+secret.GoString())
+	for _, v := range []any{secret, nonce, r, m} {
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+			if out := fmt.Sprintf(verb, v); out != "REDACTED" {
+				t.Errorf("%s of %T is %q", verb, v, out)
+			}
+		}
+	}
+	for _, v := range []encoding.TextMarshaler{secret, nonce} {
+		if out, err := v.MarshalText(); err != nil || string(out) != "REDACTED" {
+			t.Errorf("the text of %T is %q, %v", v, out, err)
+		}
+	}
+	if v := secret.LogValue(); v.String() != "REDACTED" || secret.String() != "REDACTED" || secret.GoString() != "REDACTED" {
+		t.Errorf("%v %s %s", v, secret.String(), secret.GoString())
+	}
 }
 
 // TestZeroMeansNo: the zero value of every type matches nothing.
@@ -286,6 +474,40 @@ func TestZeroMeansNo(t *testing.T) {
 	}
 	if _, err := Parse(0, ""); err == nil {
 		t.Error("nothing parses")
+	}
+	if !(Secret{}).IsZero() || NewSecret("x").IsZero() || HashOf(NewSecret("x")).IsZero() {
+		t.Error("a value that is there counts as zero")
+	}
+	// No kind has no prefix: a payload with a checksum and nothing else is no token of it.
+	bare := withChecksum(strings.Repeat("0", base62Len(secretBytes)))
+	for _, k := range []Kind{0, 99, 255} {
+		if _, err := Parse(k, bare); !errors.Is(err, ErrMalformed) {
+			t.Errorf("kind %d parses: %v", k, err)
+		}
+	}
+	// Refresh tokens are opened, never looked up: not even one of another length.
+	if _, err := Parse(Refresh, seal(Refresh, make([]byte, secretBytes))); !errors.Is(err, ErrMalformed) {
+		t.Errorf("a refresh token parses: %v", err)
+	}
+}
+
+// TestKinds: prefix and name of each, and no kind for anything else.
+func TestKinds(t *testing.T) {
+	for k, want := range map[Kind][2]string{
+		Reference: {"hs_s_", "session token"}, Refresh: {"hs_r_", "refresh token"}, ServiceKey: {"hs_k_", "service key"}, Setup: {"hs_b_", "setup token"},
+		Anonymous: {"hs_a_", "anonymous session token"},
+	} {
+		if got, ok := KindOf(want[0] + "rest"); !ok || got != k || k.String() != want[1] || k.prefix() != want[0] {
+			t.Errorf("KindOf(%s) = %v, %v", want[0], got, ok)
+		}
+	}
+	for _, text := range []string{"", "hs_", "hs_s", "hs_x_0", "HS_S_0", " hs_s_0", "s_hs_0", "eyJ0eXAiOiJhdCtqd3QifQ.e30.AA"} {
+		if k, ok := KindOf(text); ok || k != 0 {
+			t.Errorf("KindOf(%q) = %v, %v", text, k, ok)
+		}
+	}
+	if Kind(0).String() != "no token" || Kind(99).String() != "no token" || Kind(99).prefix() != "" {
+		t.Error("what is no kind has a name")
 	}
 }
 

@@ -1,0 +1,201 @@
+package handstamp
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/handstamp/handstamp/id"
+	"github.com/handstamp/handstamp/token"
+)
+
+// legacy is the credential of another system that a login takes the place of.
+type legacy struct {
+	hash   [sha256.Size]byte
+	issued time.Time
+}
+
+func (l legacy) isSet() bool { return l.hash != [sha256.Size]byte{} }
+
+// Replacing says for [Auth.Adopt] which credential of the system before proved the user: the text of its cookie, and when
+// it was issued (the zero time if that is not known). Only a hash of the text is kept.
+func (p Proof) Replacing(credential string, issued time.Time) Proof {
+	p.legacy = legacy{hash: sha256.Sum256([]byte(credential)), issued: issued}
+	return p
+}
+
+// Adopt lets users stay logged in who were logged in before an application came to Handstamp. A request without a
+// credential of ours is shown to prove, which looks for the session or token of the system before. If that is good, it
+// answers a Proof (from [Auth.Prove], then [Proof.Replacing]); the request goes on as that user, and the answer sets our
+// cookie. prove answers an error that is ErrUnauthenticated for a request without an old credential, or with one that is
+// not good: such a request goes on as a visitor's. Any other error means that it could not be found out: 503.
+//
+// The old credential opens one session and no second one. Asked for again, as by parallel requests or after a lost
+// answer, it gets the same session with the same secrets; once that session ended or has other secrets, nothing. It
+// opens nothing either when all sessions of the user (or everybody's) were ended after it was issued; without the time of
+// its issue, when they ever were. A session that began this way proved its user when the old credential was issued: a
+// rule like [MaxAuthAge] asks for a login.
+//
+// How a session ended is remembered until its absolute end. Before that has passed since the switch, take Adopt out again
+// or let prove refuse, lest an old credential that still lives opens a second session.
+//
+// Put Adopt before Require and Optional. It needs Options.Secrets, and panics without: sessions would be adopted anew
+// after each restart. It writes cookies; a client that sends the old token as a header exchanges it at a login of yours.
+func (a *Auth) Adopt(prove func(*http.Request) (Proof, error)) func(http.Handler) http.Handler {
+	if len(a.adoptKeys) == 0 {
+		panic("handstamp: Adopt needs Options.Secrets")
+	}
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if a.carriesOurs(r) {
+				next.ServeHTTP(w, r)
+				return
+			}
+			g, err := a.adopt(w, r, prove)
+			switch {
+			case err == nil:
+				r = r.Clone(r.Context())
+				//nolint:gosec // a request's cookie has no attributes
+				r.AddCookie(&http.Cookie{Name: a.cookies.session, Value: g.AccessToken.Reveal()})
+			case !notAdopted(err):
+				a.Deny(w, r, err)
+				return
+			}
+			next.ServeHTTP(w, r)
+		})
+	}
+}
+
+// carriesOurs reports whether a request has a credential that only Handstamp can judge.
+func (a *Auth) carriesOurs(r *http.Request) bool {
+	text, ok, err := bearer(r)
+	_, ours := token.KindOf(text)
+	if err != nil || ok && ours {
+		return true
+	}
+	for _, name := range []string{a.cookies.session, a.cookies.refresh} {
+		if _, ok, err := a.cookies.find(r, name); ok || err != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// notAdopted tells a visitor from an outage.
+func notAdopted(err error) bool {
+	return errors.Is(err, ErrUnauthenticated) || errors.Is(err, ErrDisabled) || errors.Is(err, ErrOrigin)
+}
+
+func (a *Auth) adopt(w http.ResponseWriter, r *http.Request, prove func(*http.Request) (Proof, error)) (Grant, error) {
+	for try := 0; ; try++ {
+		p, err := prove(r)
+		if err != nil {
+			return Grant{}, err
+		}
+		if p.user == "" || !p.legacy.isSet() || p.Transport == TransportBearer {
+			return Grant{}, errors.New("handstamp: Adopt: the Proof comes from Prove and then Replacing, and its transport is a cookie")
+		}
+		p.Transport = TransportCookie
+		g, err := a.LoginWith(w, r, p.StartOptions, func(o StartOptions) (Grant, error) {
+			p.StartOptions = o
+			return a.startAdopted(r.Context(), p)
+		})
+		if errors.Is(err, ErrProofOutdated) && try == 0 {
+			continue // what was proved may have ended meanwhile: it is looked at again
+		}
+		return g, err
+	}
+}
+
+// startAdopted begins the one session that an old credential opens, or gives it once more.
+func (a *Auth) startAdopted(ctx context.Context, p Proof) (Grant, error) {
+	for try := 0; ; try++ {
+		g, err := a.adoptedBefore(ctx, p)
+		if !errors.Is(err, ErrNotFound) {
+			return g, err
+		}
+		if p.stamp != 0 && !p.legacy.issued.After(p.endedAt) {
+			return Grant{}, denied(ReasonRevoked, "ended_since_issued")
+		}
+		p.provedAt = a.issuedAt(p.legacy)
+		g, err = a.Start(ctx, p)
+		if errors.Is(err, ErrConflict) && try == 0 {
+			continue // another request with the same credential was faster
+		}
+		return g, err
+	}
+}
+
+// issuedAt is when an old credential proved its user. One that does not say did so before anything else.
+func (a *Auth) issuedAt(l legacy) time.Time {
+	if l.issued.Unix() <= 0 || l.issued.After(a.now()) {
+		return time.Unix(1, 0).UTC()
+	}
+	return l.issued.UTC()
+}
+
+// adoptedBefore gives the session that an old credential opened before, as long as it still has the secrets that it began
+// with. ErrNotFound if there is none.
+func (a *Auth) adoptedBefore(ctx context.Context, p Proof) (Grant, error) {
+	for _, key := range a.adoptKeys {
+		var s Session
+		s.Mode = p.Mode
+		if s.Mode == "" {
+			s.Mode = a.opt.Modes[0]
+		}
+		sec := a.adopted(&s, key, p.legacy)
+		found, err := a.store.Sessions().Find(ctx, Lookup{Session: s.ID})
+		switch {
+		case errors.Is(err, ErrNotFound):
+			continue
+		case err != nil:
+			return Grant{}, fmt.Errorf("find the adopted session: %w", err)
+		}
+		now, err := a.issueTime()
+		if err != nil {
+			return Grant{}, err
+		}
+		is := found.Session
+		is.SeenAt = a.seen.latest(is.ID, is.SeenAt)
+		if err := judge(is, found.Subject, now); err != nil {
+			return Grant{}, err
+		}
+		if is.User != p.user || is.Mode != s.Mode || is.Key != s.Key || is.Refresh.Nonce != s.Refresh.Nonce || is.Refresh.Generation != 0 {
+			return Grant{}, denied(ReasonRevoked, "adopted_and_renewed")
+		}
+		return a.grant(found, sec, now)
+	}
+	return Grant{}, ErrNotFound
+}
+
+// adopted gives a session the id and the secrets that follow from an old credential, under a key that only processes with
+// our secret have. The id is a UUID of version 7 (RFC 9562 section 5.7) like any other, but for its time: in lists, and for
+// who is evicted first, an adopted session is older than every other.
+func (a *Auth) adopted(s *Session, key []byte, l legacy) secrets {
+	derive := func(label string) [sha256.Size]byte {
+		mac := hmac.New(sha256.New, key)
+		mac.Write([]byte(label))
+		mac.Write(l.hash[:])
+		return [sha256.Size]byte(mac.Sum(nil))
+	}
+	sum := derive("id")
+	var uuid [16]byte
+	copy(uuid[6:], sum[:])
+	uuid[6], uuid[8] = uuid[6]&0x0f|0x70, uuid[8]&0x3f|0x80
+	s.ID = id.SessionFromBytes(uuid)
+
+	var sec secrets
+	switch s.Mode {
+	case ModeSession:
+		sec.reference = token.Derived(token.Reference, derive("reference"))
+		s.Key = token.HashOf(sec.reference)
+	case ModeHybrid:
+		sec.nonce = token.DerivedNonce(derive("nonce"))
+		s.Refresh = Family{Nonce: sec.nonce.Hash()}
+	}
+	return sec
+}
