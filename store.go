@@ -26,6 +26,7 @@ var (
 // Everything is safe for concurrent use, and everything reads and writes the primary.
 type Store interface {
 	Sessions() Sessions
+	Values() Values
 	Work() UnitOfWork[Tx]
 	Log() revoke.Log
 	Audit() audit.Log
@@ -178,6 +179,9 @@ type Tx interface {
 	PutSession(ctx context.Context, s Session) error
 	// Oldest returns the live sessions of a user at a time, but for the newest keep ones, oldest first; at most 1,000.
 	Oldest(ctx context.Context, u UserID, now time.Time, keep int) ([]SessionID, error)
+	// Carry copies the values of these names from one session to another, where they replace what is there. A name that
+	// the first session does not have, and a session that is not there, are no error.
+	Carry(ctx context.Context, from, to SessionID, names []string) error
 	// Append is the last call of a unit that ends or changes something. It takes the numbers, writes the events and
 	// their effects, see [Appended]. Locks are taken in the order subject, session, log.
 	Append(ctx context.Context, e ...revoke.Event) (Appended, error)

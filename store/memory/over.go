@@ -27,9 +27,9 @@ type Base interface {
 	Close() error
 }
 
-// Overlay keeps session records in the memory of this process and everything else in a [Base]: subjects with their
-// numbers, the log, accounts, the audit log and keys. Sessions are lost when the process ends; nothing else is. It is
-// safe for concurrent use; make it with [Over]. Only one process may have sessions over one base; others (a command
+// Overlay keeps session records and their values in the memory of this process and everything else in a [Base]: subjects
+// with their numbers, the log, accounts, the audit log and keys. Sessions are lost when the process ends; nothing else is.
+// It is safe for concurrent use; make it with [Over]. Only one process may have sessions over one base; others (a command
 // line) may use the base itself, and what they end is ended here.
 //
 // How the two stay one:

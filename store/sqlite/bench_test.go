@@ -1,7 +1,9 @@
 package sqlite
 
 import (
+	"bytes"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -133,6 +135,65 @@ func BenchmarkOpen(b *testing.B) {
 					b.Fatal(err)
 				}
 				if err := again.Close(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// withValues gives every session two values.
+func withValues(b *testing.B, s *Store, all []handstamp.Session) {
+	b.Helper()
+	data := bytes.Repeat([]byte("x"), 300)
+	err := s.do(b.Context(), func(u *unit) error {
+		for _, rec := range all {
+			for _, name := range []string{"cart", "flash"} {
+				if _, err := u.exec(putValue, string(rec.ID), name, data, 1); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+}
+
+func BenchmarkGetValue(b *testing.B) {
+	s, all := filled(b, 20_000)
+	withValues(b, s, all)
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		if _, _, err := s.Values().Get(b.Context(), all[i*7919%len(all)].ID, "cart"); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkPutValue(b *testing.B) {
+	s, all := filled(b, 20_000)
+	withValues(b, s, all)
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		round := uint64(i / len(all))
+		w := valueOf(all[i*7919%len(all)], "cart", strings.Repeat("y", 300), round+1, round+2)
+		if err := s.Values().Put(b.Context(), w); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// A sweep that finds nothing looks at up to 10,000 sessions that have values, and stops nobody meanwhile.
+func BenchmarkSweepValues(b *testing.B) {
+	for _, n := range []int{0, 5_000, 20_000} {
+		b.Run(fmt.Sprintf("sessions=%d", n), func(b *testing.B) {
+			s, all := filled(b, n)
+			withValues(b, s, all)
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := s.sweepData(b.Context(), begun, 1000, sweepOwners); err != nil {
 					b.Fatal(err)
 				}
 			}

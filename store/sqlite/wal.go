@@ -71,7 +71,12 @@ func engineNumber(version string) int {
 // useWAL puts the file into WAL mode, which stays with the file. Processes that start together get in each other's way
 // here, and the engine does not always wait by itself.
 func (s *Store) useWAL(ctx context.Context, opt Options) error {
-	l, err := s.writer.take(ctx)
+	deadline := time.Now().Add(opt.openTimeout())
+	var l *link
+	err := whileBusy(ctx, deadline, func() (err error) {
+		l, err = s.writer.take(ctx) // connecting reads the file, which another process may be switching
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -82,7 +87,7 @@ func (s *Store) useWAL(ctx context.Context, opt Options) error {
 	if err := checkWritable(l); err != nil {
 		return err
 	}
-	return whileBusy(ctx, time.Now().Add(opt.openTimeout()), func() error {
+	return whileBusy(ctx, deadline, func() error {
 		var mode string
 		if err := l.row("PRAGMA journal_mode(WAL)", nil, &mode); err != nil {
 			return readOnly(fmt.Errorf("switch to WAL mode: %w", err))

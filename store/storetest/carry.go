@@ -103,6 +103,14 @@ func carriesInUnit(t *testing.T, s SessionStore) {
 	holds(t, s, to, "cart", "x", get(t, s, to, "cart").Version)
 	lacks(t, s, from, "cart")
 
+	other := begin(t, s, ada, 3)
+	set(t, s, other, "cart", "before", 0, 5)
+	err = s.Work().Do(t.Context(), func(tx handstamp.Tx) error {
+		return cmpErr(carryIn(t.Context(), tx, to.ID, other.ID, "cart"))
+	})
+	fails(t, "the unit that replaced a value and is rolled back", err, errRollback)
+	holds(t, s, other, "cart", "before", 5)
+
 	var kept handstamp.Tx
 	unit(t, s, func(tx handstamp.Tx) error { kept = tx; return nil })
 	if err := carryIn(t.Context(), kept, to.ID, from.ID, "cart"); err == nil {

@@ -3,7 +3,6 @@ package storetest
 import (
 	"errors"
 	"fmt"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -38,35 +37,37 @@ func valueOnce(t *testing.T, s SessionStore) {
 	holds(t, s, r, "cart", fmt.Sprint("racer ", won[0]), uint64(won[0]+2))
 }
 
-// counters count in one value of a session. Its versions are given out by next, so that none comes twice.
+// counters count in one value of a session. Its versions are given out by next, so that none comes twice, and the value
+// says beside the count in which version it was written.
 type counters struct {
 	t    testing.TB
-	at   func(n int) SessionStore // the store that a counter uses
+	s    SessionStore
 	r    handstamp.Session
 	next atomic.Uint64
 }
 
 // try adds one to the value as it is. A conflict means that somebody else was faster, or that the session is over.
-func (c *counters) try(n int) error {
-	values := valuesOf(c.t, c.at(n))
+func (c *counters) try() error {
+	values := valuesOf(c.t, c.s)
 	d, _, err := values.Get(c.t.Context(), c.r.ID, "counter")
 	if err != nil {
 		return err
 	}
 	count := 0
 	if d.Version != 0 {
-		if count, err = strconv.Atoi(string(d.Data)); err != nil {
+		if count, err = counted(d); err != nil {
 			return err
 		}
 	}
-	return values.Put(c.t.Context(), write(c.r, "counter", strconv.Itoa(count+1), d.Version, c.next.Add(1)))
+	to := c.next.Add(1)
+	return values.Put(c.t.Context(), write(c.r, "counter", fmt.Sprint(count+1, to), d.Version, to))
 }
 
 // count has every one of fifty count to n.
 func (c *counters) count(n int) {
-	for _, err := range raceErrors(func(racer int) error {
+	for _, err := range raceErrors(func(int) error {
 		for done := 0; done < n; {
-			switch err := c.try(racer); {
+			switch err := c.try(); {
 			case err == nil:
 				done++
 			case !errors.Is(err, handstamp.ErrConflict):
@@ -79,34 +80,39 @@ func (c *counters) count(n int) {
 			c.t.Errorf("a counter = %v, want only conflicts", err)
 		}
 	}
-	if got := string(get(c.t, c.at(0), c.r, "counter").Data); got != strconv.Itoa(racers*n) {
-		c.t.Errorf("%d who counted to %d together counted to %s", racers, n, got)
+	got, err := counted(get(c.t, c.s, c.r, "counter"))
+	if err != nil || got != racers*n {
+		c.t.Errorf("%d who counted to %d together counted to %d (%v)", racers, n, got, err)
 	}
 }
 
+func counted(d handstamp.Datum) (count int, err error) {
+	count, version := 0, uint64(0)
+	_, err = fmt.Sscan(string(d.Data), &count, &version)
+	return count, err
+}
+
 func valueCounter(t *testing.T, s SessionStore) {
-	c := &counters{t: t, at: func(int) SessionStore { return s }, r: begin(t, s, ada, 0)}
+	c := &counters{t: t, s: s, r: begin(t, s, ada, 0)}
 	c.count(5)
 }
 
-// valueEnded ends a session while fifty count in it. Each goes on until it has tried once after the end was committed.
+// valueEnded ends a session while fifty count in it. Each goes on until it has tried once after the end was committed. The
+// unit that ends the session also copies the value: that is how it was when the end happened, and so it must stay.
 func valueEnded(t *testing.T, s SessionStore) {
-	r := begin(t, s, ada, 0)
-	c := &counters{t: t, at: func(int) SessionStore { return s }, r: r}
-	endsWhile(t, c, func() { add(t, s, endSession(r, 1)) })
-}
-
-func endsWhile(t testing.TB, c *counters, end func()) {
-	t.Helper()
-	var done atomic.Int64
+	r, witness := begin(t, s, ada, 0), begin(t, s, ada, 1)
+	c := &counters{t: t, s: s, r: r}
+	var tries atomic.Int64
 	var ended atomic.Bool
-	enough := make(chan struct{})
-	failed := make(chan []error, 1)
+	enough, failed := make(chan struct{}), make(chan []error, 1)
 	go func() {
-		failed <- raceErrors(func(n int) error {
+		failed <- raceErrors(func(int) error {
 			for {
 				after := ended.Load()
-				err := c.try(n)
+				err := c.try()
+				if tries.Add(1) == 5*racers { // not at a success: just then all the others are about to fail
+					close(enough)
+				}
 				switch {
 				case err != nil && !errors.Is(err, handstamp.ErrConflict):
 					return err
@@ -114,22 +120,30 @@ func endsWhile(t testing.TB, c *counters, end func()) {
 					return errors.New("a write went through that began after the end was committed")
 				case after:
 					return nil
-				case err == nil && done.Add(1) == 2*racers:
-					close(enough)
 				}
 			}
 		})
 	}()
 	<-enough
-	end()
+	unit(t, s, func(tx handstamp.Tx) error {
+		if err := putIn(t.Context(), tx, r); err != nil { // which locks the record
+			return err
+		}
+		if err := carryIn(t.Context(), tx, r.ID, witness.ID, "counter"); err != nil {
+			return err
+		}
+		_, err := addIn(t.Context(), tx, endSession(r, 1))
+		return err
+	})
 	ended.Store(true)
-	before := get(t, c.at(0), c.r, "counter")
 	for _, err := range <-failed {
 		if err != nil {
 			t.Errorf("a counter = %v", err)
 		}
 	}
-	same(t, "the value long after the end", get(t, c.at(0), c.r, "counter"), before)
+	if got, want := get(t, s, r, "counter").Data, get(t, s, witness, "counter").Data; string(got) != string(want) {
+		t.Errorf("the value is %s, and was %s when the session ended", got, want)
+	}
 }
 
 // valueSnapshot reads while somebody spares the session again and again; see oneSnapshot.
