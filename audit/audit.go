@@ -42,6 +42,11 @@ const (
 	ServiceKeyEnded  Kind = "service_key.deleted"
 	Restored         Kind = "log.restored"
 	SetupLinkUsed    Kind = "setup.link_used"
+
+	// PasswordUnusable stands for LoginFailed where the account has a stored hash that nothing can be checked against
+	// (damaged, or written there by somebody else): its owner cannot log in before a new password is set, and nobody
+	// else would notice.
+	PasswordUnusable Kind = "password.unusable"
 )
 
 // Event is one entry. The zero value of a field means "not known" or "does not apply".

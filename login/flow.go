@@ -70,6 +70,9 @@ type Attempt struct {
 // Verified is what a method says about a credential. The zero value is no.
 type Verified struct {
 	OK bool
+	// Failure, if set with a no, is what the audit log calls this failure instead of audit.LoginFailed. Every failure is
+	// one entry, so that accounts with something special about them take no longer than others.
+	Failure audit.Kind
 	// Finish, if set, runs in the transaction of the login, such as to write a stronger hash. It must leave alone what
 	// has changed since the credential was read.
 	Finish func(ctx context.Context, tx Tx) error
@@ -103,7 +106,7 @@ func (f *Flow) Login(ctx context.Context, a Attempt, start handstamp.StartOption
 		p, err = f.check(ctx, a, p.budgets, start.Client)
 	}
 	if errors.Is(err, handstamp.ErrDisabled) {
-		if err := f.failed(ctx, p.Proof.User(), a.Method, "disabled", start.Client); err != nil {
+		if err := f.failed(ctx, audit.Event{Target: string(p.Proof.User()), Detail: reason(a.Method, "disabled")}, start.Client); err != nil {
 			return handstamp.Grant{}, err
 		}
 	}
@@ -137,7 +140,7 @@ func (f *Flow) check(ctx context.Context, a Attempt, b budgets, c handstamp.Clie
 		return Proved{}, err
 	}
 	if u == "" || !p.verified.OK {
-		if err := f.failed(ctx, u, a.Method, "credential", c); err != nil {
+		if err := f.failed(ctx, audit.Event{Kind: p.verified.Failure, Target: string(u), Detail: reason(a.Method, "credential")}, c); err != nil {
 			return Proved{}, err
 		}
 		return Proved{}, ErrInvalidCredentials
@@ -180,10 +183,13 @@ func (f *Flow) start(ctx context.Context, p Proved) (handstamp.Grant, error) {
 
 // failed records an attempt that did not get in. The address that was tried is not recorded: people type passwords into
 // the wrong field.
-func (f *Flow) failed(ctx context.Context, u handstamp.UserID, method, why string, c handstamp.Client) error {
-	return f.auth.RecordAudit(ctx, f.auth.AuditEntry(c, audit.Event{
-		Kind: audit.LoginFailed, Target: string(u), Detail: map[string]string{"method": method, "reason": why},
-	}))
+func (f *Flow) failed(ctx context.Context, e audit.Event, c handstamp.Client) error {
+	e.Kind = cmp.Or(e.Kind, audit.LoginFailed)
+	return f.auth.RecordAudit(ctx, f.auth.AuditEntry(c, e))
+}
+
+func reason(method, why string) map[string]string {
+	return map[string]string{"method": method, "reason": why}
 }
 
 // Store returns the backend's view for logins, for methods that have units of work of their own.

@@ -10,6 +10,10 @@ import (
 	"github.com/handstamp/handstamp/account"
 )
 
+// ErrFile is about the file as a whole: it is empty, cannot be read on, or is not of the format at all. What was read
+// before is in the report.
+var ErrFile = errors.New("the file cannot be used")
+
 // Format says how a file is written. The zero Format is none.
 type Format string
 
@@ -93,9 +97,9 @@ type Report struct {
 // OK says whether every line is an account now (with DryRun: would be).
 func (r Report) OK() bool { return r.Conflicts == 0 && r.Broken == 0 }
 
-// Import reads a file to its end. Lines that cannot be used are in the Report and no error. An error means that the file
-// could not be read on, that it is not of the format at all, or that the sink could not say what became of a batch; the
-// Report then says what was done before. Importing the same file again goes on from there.
+// Import reads a file to its end. Lines that cannot be used are in the Report and no error. An error wraps [ErrFile], or
+// the sink's that could not say what became of a batch, or the cause of ctx; the Report then says what was done before.
+// Importing the same file again goes on from there. When ctx ends, a batch that is with the sink is brought to its end.
 //
 // Memory does not grow with the size of lines; of each account 20 bytes are kept to find those that come twice.
 func Import(ctx context.Context, r io.Reader, opt Options, sink Sink) (Report, error) {
@@ -106,6 +110,9 @@ func Import(ctx context.Context, r io.Reader, opt Options, sink Sink) (Report, e
 	parse, err := run.parser()
 	if err == nil {
 		err = run.all(ctx, parse)
+	}
+	if err == nil && opt.Format == JSONL && run.report.Lines == 0 { // an export that failed, and not one of nobody
+		err = fmt.Errorf("%w: it is empty", ErrFile)
 	}
 	if opt.Progress != nil {
 		opt.Progress(run.lines.progress())
@@ -138,13 +145,17 @@ func (r *run) parser() (parseLine, error) {
 			head, err := r.lines.next()
 			switch {
 			case errors.Is(err, io.EOF):
-				return nil, errors.New("the file is empty: it has to begin with a line that names the columns")
+				return nil, fmt.Errorf("%w: it is empty, and has to begin with a line that names the columns", ErrFile)
 			case err != nil:
-				return nil, fmt.Errorf("read the header: %w", err)
+				return nil, fmt.Errorf("%w: read the header: %w", ErrFile, err)
 			case head.blank():
 				continue
 			}
-			return parseHeader(head.text)
+			parse, err := parseHeader(head.text)
+			if err != nil {
+				return nil, fmt.Errorf("%w: %w", ErrFile, err)
+			}
+			return parse, nil
 		}
 	default:
 		return nil, fmt.Errorf("the format of an import is %s or %s", JSONL, CSV)
@@ -163,7 +174,7 @@ func (r *run) all(ctx context.Context, parse parseLine) error {
 			if flushed := r.flush(ctx); flushed != nil {
 				return flushed
 			}
-			return fmt.Errorf("read line %d: %w", l.number, err)
+			return fmt.Errorf("%w: read line %d: %w", ErrFile, l.number, err)
 		}
 		if err == nil && l.blank() {
 			continue
@@ -210,7 +221,8 @@ func (r *run) flush(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("import from line %d on: %w", r.numbers[0], context.Cause(ctx))
 	}
-	outcomes, err := r.give(ctx)
+	// Once begun, a batch is brought to its end: of one that was cut off nobody would know what became of it.
+	outcomes, err := r.give(context.WithoutCancel(ctx))
 	if err != nil {
 		return fmt.Errorf("import lines %d to %d: %w", r.numbers[0], r.numbers[len(r.numbers)-1], err)
 	}

@@ -167,12 +167,17 @@ func TestHeader(t *testing.T) {
 	} {
 		s := &sink{}
 		r, err := Import(t.Context(), strings.NewReader(text), Options{Format: CSV}, s)
-		if err == nil || !strings.Contains(err.Error(), says) || strings.Contains(err.Error(), "canary") || len(s.got) != 0 || r.Lines != 0 {
+		if !errors.Is(err, ErrFile) || !strings.Contains(err.Error(), says) || strings.Contains(err.Error(), "canary") || len(s.got) != 0 || r.Lines != 0 {
 			t.Errorf("%.40q: %+v, %v, want %q", text, r, err, says)
 		}
 	}
 	if _, err := Import(t.Context(), strings.NewReader("x"), Options{}, &sink{}); err == nil {
 		t.Error("no format")
+	}
+	for _, text := range []string{"", "\n \r\n"} {
+		if _, err := Import(t.Context(), strings.NewReader(text), Options{Format: JSONL}, &sink{}); !errors.Is(err, ErrFile) {
+			t.Errorf("%q: %v", text, err)
+		}
 	}
 }
 
@@ -279,6 +284,30 @@ func TestFailuresOnTheWay(t *testing.T) {
 	}
 	if _, err := Import(t.Context(), strings.NewReader("{\"email\":\"a@example.org\"}"), Options{Format: JSONL}, mute{}); err == nil {
 		t.Error("a sink that forgets an account")
+	}
+}
+
+// pausing is a sink in whose work the import is interrupted.
+type pausing struct {
+	*sink
+	interrupt func()
+}
+
+func (p pausing) Adopt(ctx context.Context, batch []account.Imported, by handstamp.Client) ([]account.Outcome, error) {
+	p.interrupt()
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	return p.sink.Adopt(ctx, batch, by)
+}
+
+// An interrupted import ends between two batches: the one that was under way is whole, and no other begins.
+func TestInterruptedBetweenBatches(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	s := pausing{&sink{}, cancel}
+	r, err := Import(ctx, users(250), Options{Format: JSONL, CheckHash: checkHash}, s)
+	if !errors.Is(err, context.Canceled) || errors.Is(err, ErrFile) || r.Created != batchSize || len(s.got) != batchSize || s.writes != 1 {
+		t.Errorf("%+v, %v, %d batches", r, err, s.writes)
 	}
 }
 
@@ -395,7 +424,7 @@ func FuzzImport(f *testing.F) {
 			}
 		}}
 		r, err := Import(context.Background(), strings.NewReader(text), opt, s)
-		if err != nil && !isCSV {
+		if err != nil && !errors.Is(err, ErrFile) || err != nil && !isCSV && r.Lines > 0 {
 			t.Fatal(err)
 		}
 		if r.Created+r.Same+r.Broken+r.Conflicts != r.Lines || r.Created != len(s.got) || r.Broken+r.Conflicts != heard {

@@ -20,7 +20,7 @@ type cli struct {
 
 	Serve      serveCmd      `cmd:"" help:"Run the server."`
 	Migrate    migrateCmd    `cmd:"" help:"Bring the database to this version."`
-	User       userCmd       `cmd:"" help:"Users: add, list, show, disable, enable, delete, roles, password."`
+	User       userCmd       `cmd:"" help:"Users: add, list, show, disable, enable, delete, roles, password, import."`
 	Role       roleCmd       `cmd:"" help:"Roles and what they grant: list, set, delete."`
 	Session    sessionCmd    `cmd:"" help:"Sessions: list, revoke."`
 	Key        keyCmd        `cmd:"" help:"Signing keys: list, rotate, revoke."`

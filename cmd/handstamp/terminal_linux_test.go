@@ -246,3 +246,36 @@ func oneTimes(t testing.TB, s *site) int {
 	}
 	return n
 }
+
+// At a terminal an import shows how far it is, in a line that is gone at the end; elsewhere there is no such line.
+func TestImport_shows_progress_on_a_terminal_only(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "")
+	var file strings.Builder
+	for n := range 500 {
+		fmt.Fprintf(&file, "{\"email\":\"u%d@example.org\"}\n", n)
+	}
+	s.write("users.jsonl", file.String()+"x\n")
+	s.must("migrate")
+	code, _, quiet := s.run("", "user", "import", "users.jsonl", "--dry-run")
+	if code != exitFailure || !strings.Contains(quiet, "line 501: ") || strings.Contains(quiet, "%") || strings.Contains(quiet, "\r") {
+		t.Errorf("exit %d, and to a pipe\n%q", code, quiet)
+	}
+	screen, tty := openTerminal(t)
+	shown := &output{}
+	go func() { _, _ = io.Copy(shown, screen) }()
+	cmd, out := exec.Command(s.binary, "user", "import", "users.jsonl"), &output{}
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = s.dir, s.env, out, tty
+	_ = cmd.Run()
+	within(t, 10*time.Second, "the last line", func() bool { return strings.Contains(shown.String(), "handstamp: 1 line was refused") })
+	text := shown.String()
+	if cmd.ProcessState.ExitCode() != exitFailure || !strings.Contains(text, " lines/s") || !regexp.MustCompile(`\[#+\.*\] +\d+ %  [0-9.]+ kB of 14\.4 kB`).MatchString(text) {
+		t.Errorf("%v: on the terminal\n%q", cmd.ProcessState, text)
+	}
+	if !strings.Contains(text, " \rline 501: it is not one JSON object") {
+		t.Errorf("a problem does not stand in a line of its own:\n%q", text)
+	}
+	if out.String() != "501 lines: 500 users made, 0 there already, 1 refused, 0 conflicts\n" {
+		t.Errorf("the answer is %q", out)
+	}
+}

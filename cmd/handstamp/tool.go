@@ -211,21 +211,33 @@ func count(n int, more bool, one, many string) string {
 	}
 }
 
-// user finds the account that is meant: by id or by address.
+// user finds the account that is meant: by id or by address. Ids of imported users may look like anything.
 func (t *tool) user(ctx context.Context, named string) (account.User, error) {
-	if u := id.User(named); u.Own() {
+	address, noAddress := account.ParseAddress(named)
+	if strings.Contains(named, "@") && noAddress == nil {
+		user, err := t.accounts.Users().ByEmail(ctx, address)
+		if !errors.Is(err, handstamp.ErrNotFound) {
+			return user, err
+		}
+	}
+	u, noID := id.ParseUser(named)
+	if noID == nil {
 		user, err := t.accounts.Users().ByID(ctx, u)
-		return user, notFound(err, "there is no user with this id: see handstamp user list")
+		if !errors.Is(err, handstamp.ErrNotFound) {
+			return user, err
+		}
 	}
-	if !strings.Contains(named, "@") {
-		return account.User{}, usage("%q is neither an address nor the id of an account (usr_…)", short(named))
+	switch {
+	case strings.Contains(named, "@"):
+	case noID == nil:
+		return account.User{}, errors.New("there is no user with this id: see handstamp user list")
+	default:
+		return account.User{}, usage("%q is neither an address nor the id of an account", short(named))
 	}
-	address, err := account.ParseAddress(named)
-	if err != nil {
-		return account.User{}, usage("this is no address: %s", rule(err))
+	if noAddress != nil {
+		return account.User{}, usage("this is no address: %s", rule(noAddress))
 	}
-	user, err := t.accounts.Users().ByEmail(ctx, address)
-	return user, notFound(err, "there is no user with this address: see handstamp user list")
+	return account.User{}, errors.New("there is no user with this address: see handstamp user list")
 }
 
 // anyUser finds the user id that is meant: an account by its address, or any id, also one that no account knows.

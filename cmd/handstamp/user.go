@@ -13,13 +13,14 @@ import (
 // userCmd is "handstamp user": Handstamp's own accounts. A user is named by address or by id.
 type userCmd struct {
 	Add      userAddCmd      `cmd:"" help:"Make a user."`
-	List     userListCmd     `cmd:"" help:"List users, oldest first."`
+	List     userListCmd     `cmd:"" help:"List users in the order of their ids."`
 	Show     userShowCmd     `cmd:"" help:"Show one user and how many sessions are live."`
 	Disable  userDisableCmd  `cmd:"" help:"Disable a user, which ends all sessions."`
 	Enable   userEnableCmd   `cmd:"" help:"Enable a user; sessions do not come back."`
 	Delete   userDeleteCmd   `cmd:"" help:"Delete a user: account, sessions and personal data."`
 	Roles    userRolesCmd    `cmd:"" help:"Print a user's roles, or set them. Takes any user id, also one that no account knows."`
 	Password userPasswordCmd `cmd:"" help:"Give a user a new password, which ends all sessions."`
+	Import   userImportCmd   `cmd:"" help:"Make users of those of another system, with their password hashes, from a file."`
 }
 
 // maxLine is the longest line that is read as a password; what is longer than a password may be is refused by its rules.
@@ -117,7 +118,7 @@ type userListCmd struct {
 
 // Run lists users.
 func (c *userListCmd) Run(ctx context.Context, a *app) error {
-	if err := c.check("a user", "usr_"); err != nil {
+	if err := c.check("a user", ""); err != nil {
 		return err
 	}
 	t, err := a.openTool(ctx, need{})
@@ -125,6 +126,13 @@ func (c *userListCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer t.end()
+	if c.After != "" && !strings.HasPrefix(c.After, "usr_") { // ids of imported users may look like anything
+		if _, err := t.accounts.Users().ByID(ctx, handstamp.UserID(c.After)); errors.Is(err, handstamp.ErrNotFound) {
+			return usage("--after: %q is no id of a user: the note below a list names the one to go on after", short(c.After))
+		} else if err != nil {
+			return err
+		}
+	}
 	return listing[account.User, userView]{
 		name: "users",
 		fetch: func(after string, limit int) ([]account.User, error) {

@@ -209,8 +209,12 @@ func assemble(cfg *config.Config, s stores, auth *handstamp.Auth) (*engine, erro
 			MemoryKiB: cfg.Password.MemoryKiB, Iterations: cfg.Password.Iterations, Parallelism: cfg.Password.Parallelism,
 		},
 		Queue:        password.NewQueue(cfg.Password.MaxConcurrent, 0, 0),
+		Legacy:       cfg.Password.LegacyHash.Reveal(),
 		InsecureCost: true, // the configuration has warned of weak costs; the operator decides
 	})
+	if errors.Is(err, password.ErrLegacy) {
+		return nil, usage("configuration: password.legacy_hash: %s", rule(err))
+	}
 	if err != nil {
 		return nil, usage("configuration: password: %v", err)
 	}

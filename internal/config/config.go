@@ -147,6 +147,9 @@ type Password struct {
 	Iterations    uint32 // passes over the memory
 	Parallelism   uint8  // lanes
 	MaxConcurrent int    // hashes computed at the same time
+	// LegacyHash is a stored hash like those of users that were imported; empty for none. It is a Secret since people
+	// will give a real one.
+	LegacyHash Secret
 }
 
 // Login holds the limit of failed tries.

@@ -89,7 +89,7 @@ func wantDefaults() map[string]string {
 		"token.encrypt": "false", "refresh.idle_timeout": "720h", "refresh.absolute_timeout": "2160h",
 		"refresh.grace": "20s", "refresh.after_restore": "refuse", "revocation.lease": "2s", "revocation.on_stale": "lookup",
 		"key.rotate_every": "720h", "password.min_length": "8", "password.memory_kib": "19456", "password.iterations": "2",
-		"password.parallelism": "1", "password.max_concurrent": "3", "signup": "open", "login.max_failures": "10",
+		"password.parallelism": "1", "password.max_concurrent": "3", "password.legacy_hash": "", "password.legacy_hash_file": "", "signup": "open", "login.max_failures": "10",
 		"log.format": "auto", "log.level": "info",
 	}
 }
@@ -154,7 +154,9 @@ func samples() map[string]sample {
 		"refresh.after_restore": quoted("forward"), "revocation.lease": quoted("500ms"), "revocation.on_stale": quoted("refuse"),
 		"key.rotate_every": quoted("24h"), "password.min_length": bare("12"), "password.memory_kib": bare("65536"),
 		"password.iterations": bare("3"), "password.parallelism": bare("4"), "password.max_concurrent": bare("2"),
-		"signup": quoted("closed"), "login.max_failures": bare("1000000"), "log.format": quoted("json"), "log.level": quoted("debug"),
+		"password.legacy_hash":      {"$2y$12$abc", `"$2y$12$abc"`, "REDACTED"},
+		"password.legacy_hash_file": quoted("/run/legacy"),
+		"signup":                    quoted("closed"), "login.max_failures": bare("1000000"), "log.format": quoted("json"), "log.level": quoted("debug"),
 	}
 }
 
@@ -165,7 +167,7 @@ func base() []string {
 
 func contents(text string) files {
 	return files{"handstamp.toml": text, "/run/secret": goodSecret + "\n", "/run/database": "postgres://u:pw@db/hs\n",
-		"/run/sessions": "redis://r:1", "/run/cache": "redis://r:1\r\n"}
+		"/run/sessions": "redis://r:1", "/run/cache": "redis://r:1\r\n", "/run/legacy": "$2y$12$abc\n"}
 }
 
 func TestLoad_every_key_from_every_source(t *testing.T) {

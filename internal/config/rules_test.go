@@ -67,6 +67,7 @@ func ruleTests() []ruleTest {
 		{key: "password.iterations", accepted: []string{"1", "53"}, refused: []string{"0", "54", "65"}},
 		{key: "password.parallelism", accepted: []string{"16"}, refused: []string{"0", "17", "257"}},
 		{key: "password.parallelism", with: []string{"HANDSTAMP_PASSWORD_MEMORY_KIB=15"}, accepted: []string{"1"}, refused: []string{"2"}},
+		{key: "password.legacy_hash", accepted: []string{"$2y$12$x", strings.Repeat("x", 512)}, refused: []string{"$2y$12$x y", "\u00fc", strings.Repeat("x", 513), "x\ty"}},
 		{key: "password.max_concurrent", accepted: []string{"1", "1024"}, refused: []string{"0"}},
 		{key: "signup", accepted: []string{"open", "closed"}, refused: []string{"confirm", "invite"}},
 		{key: "login.max_failures", accepted: []string{"1", "1000000"}, refused: []string{"0", "1000001", "-1"}},

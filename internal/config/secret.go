@@ -90,6 +90,27 @@ func secrets() kind {
 	}
 }
 
+// maxLegacyHash bounds a stored hash in bytes.
+const maxLegacyHash = 512
+
+// legacyHash is the kind of a stored hash. Whether its format is known is for the package that checks passwords.
+func legacyHash() kind {
+	k := scalar(func(c *Config) *Secret { return &c.Password.LegacyHash }, func(s string) (Secret, problems) {
+		printable := !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
+		if len(s) > maxLegacyHash || !printable {
+			return Secret{}, problems{"must be one stored hash: at most 512 characters of ASCII, without spaces"}
+		}
+		return NewSecret(s), nil
+	}, func(s Secret) string {
+		if s.Reveal() == "" {
+			return ""
+		}
+		return redacted
+	})
+	k.name, k.limits = "secret", "a stored hash that is not argon2"
+	return k
+}
+
 // filePath is the kind of a key that names a file with the value of key. The
 // loader reads the file.
 func filePath(key string) kind {

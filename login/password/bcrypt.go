@@ -9,10 +9,10 @@ import (
 )
 
 const (
-	// bcryptBytes is how much of a password bcrypt looks at. Every system that wrote these hashes cut longer ones
-	// there, or refused them when they were chosen; so a check that refused them would lock out whoever has one, and
-	// a check that does not cut tells nobody in who was not told in before. The login that follows makes a hash of
-	// the whole password.
+	// bcryptBytes is how much of a password bcrypt looks at. A longer password never matches: of everything behind these
+	// bytes nothing is known, so that a match would accept passwords that the user never chose, and a slip of the hand
+	// in the tail would become part of the hash that replaces this one, which then refuses the right password. Whoever
+	// has such a password elsewhere needs a new one here.
 	bcryptBytes = 72
 
 	bcryptAlphabet   = "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
@@ -27,7 +27,7 @@ type bcryptHash struct {
 	foreign
 	cost   int
 	text   string // as the library wants it
-	sha256 bool   // Django: bcrypt of the SHA-256 in hexadecimal digits, so that no password is cut
+	sha256 bool   // Django: bcrypt of the SHA-256 in hexadecimal digits, so that every byte counts
 }
 
 func (h *bcryptHash) verify(password Secret) bool {
@@ -36,8 +36,9 @@ func (h *bcryptHash) verify(password Secret) bool {
 		sum := sha256.Sum256([]byte(text))
 		text = hex.EncodeToString(sum[:])
 	}
-	text = text[:min(len(text), bcryptBytes)]
-	return bcrypt.CompareHashAndPassword([]byte(h.text), []byte(text)) == nil
+	// The work comes before the answer: how long a check takes says nothing about the password.
+	same := bcrypt.CompareHashAndPassword([]byte(h.text), []byte(text[:min(len(text), bcryptBytes)])) == nil
+	return same && len(text) <= bcryptBytes
 }
 
 func (h *bcryptHash) describe() (Format, Cost) {

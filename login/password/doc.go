@@ -5,7 +5,7 @@
 // that bounds the processor time and the memory that hashing may take ([Queue]), the combination of these that
 // servers use ([Hasher]), and the rule which passwords may be chosen ([Policy]).
 //
-// It never prints, logs or returns a password, never trims or changes the case of one, never cuts one (but for bcrypt
-// hashes made elsewhere, which know 72 bytes of a password and no more), never hashes with costs that a stored
-// string dictates without bounds, and never asks the network about a password.
+// It never prints, logs or returns a password, never trims or changes the case of one, never takes the beginning of
+// one for the whole (bcrypt hashes made elsewhere know 72 bytes, so that longer passwords match none of them), never
+// hashes with costs that a stored string dictates without bounds, and never asks the network about a password.
 package password

@@ -54,7 +54,7 @@ type Cost struct {
 // accepts [Hasher.Verify] can check, and a login replaces it. These are all the formats:
 //
 //	$argon2id$v=19$m=…,t=…,p=…$salt$tag      PHC string; also $argon2i$. Laravel and PHP write both.
-//	$2a$, $2b$, $2y$                         bcrypt. Passwords count up to their 72nd byte, as everywhere.
+//	$2a$, $2b$, $2y$                         bcrypt. A password of more than 72 bytes matches none of them.
 //	$scrypt$ln=…,r=…,p=…$salt$tag            PHC string, also passlib's.
 //	$7$…                                     scrypt of libxcrypt and libsodium.
 //	$pbkdf2-sha256$i=…[,l=…]$salt$tag        PHC string; also $pbkdf2-sha512$.

@@ -59,8 +59,8 @@ type Hasher struct {
 }
 
 // NewHasher makes a hasher. It returns an error if the costs are out of bounds, or weaker than all choices of
-// [Params.Strong] without InsecureCost, if Legacy is not a hash of another system that [Inspect] accepts, or if no
-// randomness can be read.
+// [Params.Strong] without InsecureCost, or if no randomness can be read; one that wraps [ErrLegacy], if Legacy is not a
+// hash of another system that [Inspect] accepts.
 func NewHasher(opt HasherOptions) (*Hasher, error) {
 	if opt.Params == (Params{}) {
 		opt.Params = DefaultParams()
@@ -90,13 +90,16 @@ func NewHasher(opt HasherOptions) (*Hasher, error) {
 	return &Hasher{params: opt.Params, queue: opt.Queue, random: opt.Random, dummy: dummy, legacy: legacy}, nil
 }
 
+// ErrLegacy says that HasherOptions.Legacy cannot be used.
+var ErrLegacy = errors.New("the sample of imported hashes cannot be used")
+
 func parseLegacy(text string) (storedHash, error) {
 	h, err := parseStored(text)
 	if err != nil {
-		return nil, fmt.Errorf("read the sample of imported hashes: %w", err)
+		return nil, fmt.Errorf("%w: %w", ErrLegacy, err)
 	}
 	if h.effort() != (effort{}) {
-		return nil, errors.New("the sample of imported hashes is one of argon2, whose cost is made up for without it")
+		return nil, fmt.Errorf("%w: it is one of argon2, whose cost is made up for without it", ErrLegacy)
 	}
 	return h, nil
 }

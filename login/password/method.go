@@ -212,7 +212,7 @@ func (m *Method) verify(ctx context.Context, u handstamp.UserID, secret Secret) 
 	}
 	v, err := m.hasher.Verify(ctx, c.Data, secret)
 	if errors.Is(err, ErrUnusableHash) {
-		return login.Verified{}, m.recordUnusable(ctx, c) // a no: the work was done all the same
+		return login.Verified{Failure: audit.PasswordUnusable}, nil // a no: the work was done all the same
 	}
 	if err != nil || !v.OK {
 		return login.Verified{}, err
@@ -225,15 +225,6 @@ func (m *Method) verify(ctx context.Context, u handstamp.UserID, secret Secret) 
 		}
 	}
 	return verified, nil
-}
-
-// unusableHash is the audit log's word for a stored hash that nothing can be checked against: its owner cannot log in before
-// somebody sets a password, and nobody else would notice.
-const unusableHash audit.Kind = "password.unusable"
-
-func (m *Method) recordUnusable(ctx context.Context, c account.Credential) error {
-	auth := m.flow.Auth()
-	return auth.RecordAudit(ctx, auth.AuditEntry(handstamp.Client{Actor: "system"}, audit.Event{Kind: unusableHash, Target: string(c.User)}))
 }
 
 // rehash writes a hash of today's cost, unless the credential is another one than the one that was verified.
