@@ -2,18 +2,17 @@ package server
 
 import (
 	"net/http"
-	"net/url"
 
 	"github.com/handstamp/handstamp/forwardauth"
 )
 
 // newCheck makes the handler behind /v1/check. It is a package of its own; what is added here is where the sign-in page is,
 // and that refusals are logged and counted like all others.
-func (s *Server) newCheck(public *url.URL) error {
+func (s *Server) newCheck() error {
 	opt := forwardauth.Options{
-		Headers: s.opt.CheckHeaders, UnverifiedEmail: s.opt.UnverifiedEmail, OnDenied: s.deny,
+		Headers: s.opt.CheckHeaders, UnverifiedEmail: s.opt.UnverifiedEmail, OnDenied: s.deny, LoginURL: s.opt.LoginURL,
 	}
-	if public != nil {
+	if opt.LoginURL == "" && !s.opt.NoPages && s.origin != "" {
 		opt.LoginURL = s.origin + s.prefix + "/login"
 	}
 	var err error

@@ -3,7 +3,6 @@ package server
 import (
 	"crypto/hkdf"
 	"crypto/hmac"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
@@ -20,11 +19,6 @@ const (
 )
 
 func newCursors(secrets [][]byte) (cursors, error) {
-	if len(secrets) == 0 {
-		b := make([]byte, 32)
-		rand.Read(b)
-		secrets = [][]byte{b}
-	}
 	var c cursors
 	for _, s := range secrets {
 		key, err := hkdf.Key(sha256.New, s, nil, cursorLabel, sha256.Size)

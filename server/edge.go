@@ -33,6 +33,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	if r.Body != nil {
 		req.Body = http.MaxBytesReader(w, r.Body, maxBodyBytes)
 	}
+	s.noticeCut(r)
 	if err := s.enter(rec, req); err != nil {
 		s.fail(rec, req, err)
 		return

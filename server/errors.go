@@ -80,7 +80,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 // deny writes every answer that is not yes. p is the answer, err is why.
 func (s *Server) deny(w http.ResponseWriter, r *http.Request, p handstamp.Problem, err error) {
 	s.note(w, r, p, err)
-	if !wantsPage(r) || s.problemPage(w, p) != nil {
+	if s.opt.NoPages || !wantsPage(r) || s.problemPage(w, p) != nil {
 		p.Write(w)
 	}
 }

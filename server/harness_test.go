@@ -78,6 +78,8 @@ type backend interface {
 type settings struct {
 	plain  bool   // plain http
 	prefix string // path of the public URL
+	mount  string // below which path the server stands in an application's own mux; the public URL has prefix alone
+	app    func(server http.Handler) http.Handler
 	auth   func(*handstamp.Options)
 	server func(*server.Options)
 	login  func(*login.Options)
@@ -107,6 +109,9 @@ func newWorld(t testing.TB, set settings) *world {
 	}
 	logger := slog.New(slog.NewJSONHandler(w.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	var handler http.Handler = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { w.server.ServeHTTP(rw, r) })
+	if set.app != nil {
+		handler = set.app(handler)
+	}
 	w.http = httptest.NewUnstartedServer(handler)
 	w.http.Config.ErrorLog = slog.NewLogLogger(logger.Handler(), slog.LevelWarn)
 	w.http.Config.MaxHeaderBytes = 16 << 10
@@ -115,7 +120,11 @@ func newWorld(t testing.TB, set settings) *world {
 	} else {
 		w.http.StartTLS()
 	}
-	w.url = w.http.URL + set.prefix
+	public := w.http.URL + set.prefix
+	w.url = public
+	if set.mount != "" {
+		w.url = w.http.URL + set.mount
+	}
 	var err error
 	must := func(err error) {
 		t.Helper()
@@ -126,8 +135,11 @@ func newWorld(t testing.TB, set settings) *world {
 	w.ring, err = keyring.Open(ctx, w.store.Keys(), keyring.Options{Secrets: [][]byte{[]byte(secret)}, Now: w.clock.Now})
 	must(err)
 	opt := handstamp.Options{
-		PublicURL: w.url, Secrets: [][]byte{[]byte(secret)}, Keys: w.ring, Now: w.clock.Now, Logger: logger,
-		Token: handstamp.TokenOptions{Issuer: w.url, Audience: w.url}, Name: "test",
+		PublicURL: public, Secrets: [][]byte{[]byte(secret)}, Keys: w.ring, Now: w.clock.Now, Logger: logger,
+		Token: handstamp.TokenOptions{Issuer: public, Audience: public}, Name: "test",
+	}
+	if set.mount != "" {
+		opt.RefreshPath = set.mount + "/v1/refresh"
 	}
 	if set.auth != nil {
 		set.auth(&opt)
@@ -161,7 +173,7 @@ func newWorld(t testing.TB, set settings) *world {
 		log = set.audit(log)
 	}
 	serverOpt := server.Options{
-		Auth: w.auth, Accounts: w.accounts, Passwords: passwords, Audit: log, Keys: w.ring, PublicURL: w.url,
+		Auth: w.auth, Accounts: w.accounts, Passwords: passwords, Audit: log, Keys: w.ring, PublicURL: public, Prefix: set.mount,
 		Secrets: [][]byte{[]byte(secret)}, Roles: w.store.Roles, Logger: logger, Version: "test",
 	}
 	if set.server != nil {

@@ -23,7 +23,8 @@ type about struct {
 	form     bool // a form is taken as well as JSON
 	params   []string
 	status   int
-	out      any // nil for no body
+	out      any  // nil for no body
+	absent   bool // the route is not there at all
 }
 
 func says(summary string) about { return about{summary: summary} }
@@ -36,6 +37,10 @@ func (a about) with(names ...string) about {
 	a.params = append(a.params[:len(a.params):len(a.params)], names...)
 	return a
 }
+
+// when leaves a route out where the server was not given what it is made of.
+func (a about) when(given bool) about { a.absent = !given; return a }
+
 func (a about) waits() about               { return a.with("wait") }
 func (a about) pages() about               { return a.with("cursor", "limit") }
 func (a about) gives(s int, out any) about { a.status, a.out = s, out; return a }
@@ -110,7 +115,7 @@ func (s *Server) describe(routes []route) ([]byte, error) {
 			"schemas": schemas,
 			"securitySchemes": object{
 				"bearer": object{"type": "http", "scheme": "bearer"},
-				"cookie": object{"type": "apiKey", "in": "cookie", "name": s.cookieName()},
+				"cookie": object{"type": "apiKey", "in": "cookie", "name": s.cookies.session.Name},
 			},
 		},
 	}
@@ -119,13 +124,6 @@ func (s *Server) describe(routes []route) ([]byte, error) {
 		return nil, fmt.Errorf("server: make the OpenAPI document: %w", err)
 	}
 	return b, nil
-}
-
-func (s *Server) cookieName() string {
-	if s.secure {
-		return "__Host-handstamp"
-	}
-	return "handstamp"
 }
 
 func operation(r route, method string, schemas schemas, problem object) object {

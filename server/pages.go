@@ -109,7 +109,7 @@ func nameOf(u userOut) string {
 
 // loginPage: GET /login.
 func (s *Server) loginPage(w http.ResponseWriter, r *http.Request) error {
-	v := view{ReturnTo: s.auth.ReturnTo(r.URL.Query().Get("return_to"), "")}
+	v := view{ReturnTo: s.auth.ReturnTo(r.URL.Query().Get("return_to"), s.opt.HomeURL)}
 	return s.showLogin(w, r, http.StatusOK, v)
 }
 
@@ -124,7 +124,7 @@ func (s *Server) loginForm(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	typed := r.PostForm.Get("email")
-	v := view{Email: typed, ReturnTo: s.auth.ReturnTo(r.PostForm.Get("return_to"), "")}
+	v := view{Email: typed, ReturnTo: s.auth.ReturnTo(r.PostForm.Get("return_to"), s.opt.HomeURL)}
 	if err := s.auth.CheckForm(r); err != nil {
 		v.Error = "This page was open for too long. Please try again."
 		return s.showLogin(w, r, http.StatusForbidden, v)

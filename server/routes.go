@@ -44,13 +44,14 @@ const (
 // routes is every route there is. The mux and the OpenAPI document are both made from it.
 func (s *Server) routes() []route {
 	admin, change, start := may(permAdmin), s.mayChange(permAdmin), s.mayChange(permStart)
-	return slices.Concat([]route{
-		{post, "/v1/signup", anyone(), s.signUp, says("Make an account and log in").takes(credentialsIn{}).gives(201, grantOut{})},
-		{post, "/v1/login", anyone(), s.logIn, says("Log in").takes(credentialsIn{}).gives(200, grantOut{})},
-		{post, "/v1/setup", anyone(), s.setUp, says("Make the first administrator with the one-time link").takes(setUpIn{}).gives(201, grantOut{})},
-		{post, "/v1/refresh", anyone(), s.refresh, says("Get the next access token").mayTake(refreshIn{}).with("Idempotency-Key").gives(200, grantOut{})},
+	passwords := s.opt.Passwords != nil
+	all := slices.Concat([]route{
+		{post, "/v1/signup", anyone(), s.signUp, says("Make an account and log in").takes(credentialsIn{}).gives(201, grantOut{}).when(passwords)},
+		{post, "/v1/login", anyone(), s.logIn, says("Log in").takes(credentialsIn{}).gives(200, grantOut{}).when(passwords)},
+		{post, "/v1/setup", anyone(), s.setUp, says("Make the first administrator with the one-time link").takes(setUpIn{}).gives(201, grantOut{}).when(passwords)},
+		{post, refreshPath, anyone(), s.refresh, says("Get the next access token").mayTake(refreshIn{}).with("Idempotency-Key").gives(200, grantOut{})},
 		{post, "/v1/logout", anyone(), s.logOut, says("End the session of any credential of it").mayTake(logOutIn{}).waits().gives(204, nil)},
-		{post, "/v1/password", users(), s.changePassword, says("Change the password").takes(passwordIn{}).waits().gives(200, grantOut{})},
+		{post, "/v1/password", users(), s.changePassword, says("Change the password").takes(passwordIn{}).waits().gives(200, grantOut{}).when(passwords)},
 		{del, "/v1/account", usersWhoJustLoggedIn(), s.deleteAccount, says("Delete the own account").waits().gives(204, nil)},
 
 		{get, "/v1/session", guard{}, s.session, says("Who the credential speaks for").gives(200, meOut{})},
@@ -64,7 +65,7 @@ func (s *Server) routes() []route {
 		{get, "/.well-known/jwks.json", anyone(), s.keySet, says("The public keys (RFC 7517)").gives(200, keySetOut{})},
 
 		{get, "/v1/admin/users", admin, s.listUsers, says("List users").with("query").pages().gives(200, usersOut{})},
-		{post, "/v1/admin/users", change, s.createUser, says("Make a user").takes(newUserIn{}).gives(201, userOut{})},
+		{post, "/v1/admin/users", change, s.createUser, says("Make a user").takes(newUserIn{}).gives(201, userOut{}).when(passwords)},
 		{get, "/v1/admin/users/{id}", admin, s.readUser, says("Read a user").gives(200, userOut{})},
 		{patch, "/v1/admin/users/{id}", change, s.changeUser, says("Disable or enable a user, or give them another address").takes(changeUserIn{}).waits().gives(200, changedUserOut{})},
 		{del, "/v1/admin/users/{id}", change, s.deleteUser, says("Delete a user").waits().gives(204, nil)},
@@ -75,7 +76,7 @@ func (s *Server) routes() []route {
 			warns("Who may do this can be anybody: the caller says who the user is and which roles they have, administrators' among them. A key with "+
 				"this permission alone is worth as much as one that may do everything: give it to the one application that keeps the users, and to nothing else.").takes(startIn{}).gives(201, grantOut{})},
 		{del, "/v1/admin/sessions/{id}", change, s.endAnySession, says("End a session").waits().gives(204, nil)},
-		{get, "/v1/admin/roles", admin, s.listRoles, says("List roles").pages().gives(200, rolesOut{})},
+		{get, "/v1/admin/roles", admin, s.listRoles, says("List roles").pages().gives(200, rolesOut{}).when(s.opt.Roles != nil)},
 		{put, "/v1/admin/roles/{name}", change, s.putRole, says("Say what a role grants").takes(permissionsIn{}).waits().gives(200, changedRoleOut{})},
 		{del, "/v1/admin/roles/{name}", change, s.deleteRole, says("Delete a role").waits().gives(204, nil)},
 		{get, "/v1/admin/keys", admin, s.listKeys, says("List signing keys").gives(200, signingKeysOut{})},
@@ -84,15 +85,19 @@ func (s *Server) routes() []route {
 		{get, "/v1/admin/service-keys", admin, s.listServiceKeys, says("List service keys").pages().gives(200, serviceKeysOut{})},
 		{post, "/v1/admin/service-keys", change, s.addServiceKey, says("Make a service key; it is shown this once").takes(newServiceKeyIn{}).gives(201, newServiceKeyOut{})},
 		{del, "/v1/admin/service-keys/{id}", change, s.endServiceKey, says("End a service key").waits().gives(204, nil)},
-		{get, "/v1/admin/audit", admin, s.listAudit, says("Who did what, when, from where").with("user", "kind").pages().gives(200, auditOut{})},
+		{get, "/v1/admin/audit", admin, s.listAudit, says("Who did what, when, from where").with("user", "kind").pages().gives(200, auditOut{}).when(s.opt.Audit != nil)},
 
 		{get, "/healthz", anyone(), s.healthz, says("The process runs and has read the log").gives(200, statusOut{})},
 		{get, "/openapi.json", anyone(), s.openAPI, says("This document").gives(200, nil)},
 	}, s.pageRoutes())
+	return slices.DeleteFunc(all, func(r route) bool { return r.doc.absent })
 }
 
 // pageRoutes are for browsers; they are no part of the document.
 func (s *Server) pageRoutes() []route {
+	if s.opt.NoPages {
+		return nil
+	}
 	return []route{
 		{get, "/{$}", anyone(), s.homePage, about{}},
 		{get, "/login", anyone(), s.loginPage, about{}},

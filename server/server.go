@@ -8,7 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
-	"strings"
+	"sync"
 	"time"
 
 	"github.com/handstamp/handstamp"
@@ -41,17 +41,32 @@ type Keys interface {
 	Rotate(ctx context.Context, now time.Time) (time.Time, error)
 }
 
-// Options of a Server. Auth, Accounts, Passwords and Audit are needed.
+// Options of a Server. Auth, Accounts and PublicURL are needed. What is made of something that is left out is not there: no
+// path, and no line in the OpenAPI document.
 type Options struct {
-	Auth      *handstamp.Auth
-	Accounts  *account.Accounts
+	Auth     *handstamp.Auth   // filled in by [Handler]
+	Accounts *account.Accounts // filled in by [Handler]
+	// Passwords sign up and log in. Nil is for an application that checks its own users: it calls Auth.Login, or
+	// POST /v1/admin/sessions. There are no pages then.
 	Passwords Passwords
-	Audit     audit.Log
-	Keys      Keys // nil where no value tokens are offered
+	Audit     audit.Log // nil: nobody reads the audit log here; it is written all the same
+	Keys      Keys      // nil where no value tokens are offered
 
-	// PublicURL is where the server is reached; its path is where the API lives.
+	// PublicURL is where browsers reach the application, the same as handstamp.Options.PublicURL.
 	PublicURL string
-	// Secrets key the cursors of lists; the first makes, all verify. Without any, cursors last as long as the process.
+	// Prefix is the path that everything is below, such as /auth: the whole path as browsers see it, with or without a slash
+	// at its end; default: the path of PublicURL, which it cannot leave. If it is another path than that and the mode hybrid
+	// is offered, handstamp.Options.RefreshPath has to be Prefix + /v1/refresh.
+	Prefix string
+	// NoPages leaves the pages out, for an application that has its own; the API stays.
+	NoPages bool
+	// HomeURL is where a login on the page leads that came from nowhere: a path of the application, or a URL of its origin or
+	// of handstamp.Options.Origins; default: this server's own page, which says who is signed in.
+	HomeURL string
+	// LoginURL is the sign-in page to which /v1/check?login=redirect sends a browser, with scheme and host; default: the page
+	// of this server, and without pages nobody is sent anywhere.
+	LoginURL string
+	// Secrets key the cursors of lists; the first makes, all verify. Without any they are keyed by Auth.DeriveKey.
 	Secrets [][]byte
 
 	SignUpClosed    bool
@@ -61,7 +76,7 @@ type Options struct {
 	UnverifiedEmail bool              // /v1/check also names an address that nobody verified
 	HideKeys        bool              // the key set is empty (HS256, or encrypted tokens)
 
-	// Roles lists what every role grants; a backend's method of that name fits. Without it roles cannot be listed.
+	// Roles lists what every role grants; a backend's method of that name fits. Without it nobody lists roles here.
 	Roles func(ctx context.Context) (permission.Table, uint64, error)
 	// Health says where this process stands with the log of revocations, for /readyz and /metrics. Nil leaves it out.
 	Health func() revoke.View
@@ -77,8 +92,9 @@ type Server struct {
 	opt      Options
 	auth     *handstamp.Auth
 	origin   string // of PublicURL
-	prefix   string // the path of PublicURL, without a slash at its end
+	prefix   string // the path that everything is below, without a slash at its end
 	secure   bool   // PublicURL is https
+	cookies  engineCookies
 	forward  *forwardauth.Handler
 	cursors  cursors
 	metrics  *metrics
@@ -86,6 +102,8 @@ type Server struct {
 	pages    *pages
 	document []byte // the OpenAPI document
 	mux      *http.ServeMux
+
+	cutNoticed sync.Once
 }
 
 // New makes a Server. It starts nothing. Every mistake in the options is reported at once.
@@ -100,20 +118,21 @@ func New(opt Options) (*Server, error) {
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
+	opt.NoPages = opt.NoPages || opt.Passwords == nil
 	s := &Server{opt: opt, auth: opt.Auth, endings: ratelimit.New(time.Second, 300)}
-	public, err := opt.check()
-	if public != nil {
-		s.origin, s.prefix = public.Scheme+"://"+public.Host, strings.TrimRight(public.EscapedPath(), "/")
-		s.secure = public.Scheme == "https"
-	}
-	if checkErr := s.newCheck(public); checkErr != nil {
-		err = errors.Join(err, fmt.Errorf("server: Options.CheckHeaders: %w", checkErr))
-	}
-	if err != nil {
+	if err := s.place(); err != nil {
 		return nil, err
 	}
+	var err error
 	if s.metrics, err = newMetrics(opt.Health); err != nil {
 		return nil, fmt.Errorf("server: metrics: %w", err)
+	}
+	if len(opt.Secrets) == 0 {
+		key, err := s.auth.DeriveKey(cursorLabel)
+		if err != nil {
+			return nil, fmt.Errorf("server: the key of cursors: %w", err)
+		}
+		opt.Secrets = [][]byte{key}
 	}
 	if s.cursors, err = newCursors(opt.Secrets); err != nil {
 		return nil, err
@@ -129,15 +148,36 @@ func New(opt Options) (*Server, error) {
 	return s, nil
 }
 
+// place finds out where this server stands: origin, prefix, cookies, sign-in page. It reports every mistake at once.
+func (s *Server) place() error {
+	public, err := s.opt.check()
+	if public != nil {
+		s.origin, s.secure = public.Scheme+"://"+public.Host, public.Scheme == "https"
+		var prefixErr error
+		s.prefix, prefixErr = prefixOf(s.opt.Prefix, public)
+		err = errors.Join(err, prefixErr)
+	}
+	if checkErr := s.newCheck(); checkErr != nil {
+		err = errors.Join(err, fmt.Errorf("server: Options.CheckHeaders or LoginURL: %w", checkErr))
+	}
+	if err != nil {
+		return err
+	}
+	if home := s.opt.HomeURL; home != "" && s.auth.ReturnTo(home, "") == "" {
+		err = fmt.Errorf("server: Options.HomeURL %q is no path of this application, and no URL of one of its origins", home)
+	}
+	s.cookies = cookiesOf(s.auth)
+	return errors.Join(err, s.agree())
+}
+
 // check reports what is missing, and returns PublicURL, or nil where that is no URL.
 func (o Options) check() (*url.URL, error) {
 	var errs []error
-	for name, missing := range map[string]bool{
-		"Auth": o.Auth == nil, "Accounts": o.Accounts == nil, "Passwords": o.Passwords == nil, "Audit": o.Audit == nil,
-	} {
-		if missing {
-			errs = append(errs, fmt.Errorf("server: Options.%s is needed", name))
-		}
+	if o.Auth == nil {
+		errs = append(errs, errors.New("server: Options.Auth is needed"))
+	}
+	if o.Accounts == nil {
+		errs = append(errs, errors.New("server: Options.Accounts is needed"))
 	}
 	u, err := url.Parse(o.PublicURL)
 	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.RawQuery != "" || u.Fragment != "" {
