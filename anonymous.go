@@ -150,9 +150,7 @@ func (s *Starting) carry(ctx context.Context, tx Tx) error {
 		from = append(from, s.proof.visitor)
 	}
 	for _, sid := range from {
-		if err := tx.(interface {
-			Carry(ctx context.Context, from, to SessionID, names []string) error
-		}).Carry(ctx, sid, s.session.ID, names); err != nil {
+		if err := tx.Carry(ctx, sid, s.session.ID, names); err != nil {
 			return fmt.Errorf("carry session data over: %w", err)
 		}
 	}

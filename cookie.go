@@ -28,7 +28,7 @@ func newCookies(o Options) cookies {
 		refreshPath: o.RefreshPath, secure: u.Scheme == "https", domain: o.Cookie.Domain, sameSite: o.Cookie.SameSite,
 	}
 	if c.refreshPath == "" {
-		c.refreshPath = strings.TrimSuffix(u.Path, "/") + "/v1/refresh"
+		c.refreshPath = strings.TrimRight(u.EscapedPath(), "/") + "/v1/refresh"
 	}
 	if !c.secure {
 		return c

@@ -181,7 +181,7 @@ func (d *Data[T]) change(ctx context.Context, s SessionID, next func(old Datum) 
 
 // value reads one value of a session that is alive.
 func (a *Auth) value(ctx context.Context, s SessionID, name string) (Datum, error) {
-	v, found, err := a.store.(interface{ Values() Values }).Values().Get(ctx, s, name)
+	v, found, err := a.store.Values().Get(ctx, s, name)
 	switch {
 	case errors.Is(err, ErrNotFound):
 		return Datum{}, denied(ReasonInvalid, "unknown_session")
@@ -223,7 +223,7 @@ func (a *Auth) changeValue(ctx context.Context, s SessionID, name string, next f
 		if data != nil {
 			w.Value.Version = newVersion()
 		}
-		switch err := a.store.(interface{ Values() Values }).Values().Put(ctx, w); {
+		switch err := a.store.Values().Put(ctx, w); {
 		case err == nil:
 			return old, nil
 		case errors.Is(err, ErrDataTooLarge):

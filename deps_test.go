@@ -48,9 +48,10 @@ var arrows = map[string][]string{
 
 	"server": slices.Concat(leaves, []string{".", "account", "login", "keyring", "forwardauth", "internal/strictjson", "internal/ratelimit"}),
 
-	"cmd/handstamp":  {"..."},
-	"examples/notes": {"..."},
-	"examples/api":   {"..."},
+	"cmd/handstamp":     {"..."},
+	"examples/notes":    {"..."},
+	"examples/ownusers": {"..."},
+	"examples/api":      {"..."},
 }
 
 func backend() []string { return slices.Concat(leaves, []string{".", "account", "login", "keyring"}) }

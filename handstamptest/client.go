@@ -31,7 +31,7 @@ func (h *Harness) Client(t testing.TB, user handstamp.UserID, perms ...string) *
 	}
 	j := &jar{std: std, public: public}
 	if user != "" {
-		j.std.SetCookies(j.seen(&url.URL{Path: "/"}), h.login(t, httptest.NewRequest(http.MethodGet, "/", nil), user, perms))
+		j.std.SetCookies(j.seen(&url.URL{Path: "/"}), h.login(t, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil), user, perms))
 	}
 	tr := &transport{h: h, plain: &http.Transport{}, isApp: j.isApp}
 	t.Cleanup(tr.CloseIdleConnections)

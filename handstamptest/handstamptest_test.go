@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"runtime"
 	"strings"
 	"sync"
@@ -42,6 +43,28 @@ func TestNotes(t *testing.T) {
 	}
 	if got := serve(handler, httptest.NewRequest("POST", "/notes", nil)); got != "401 missing_credential" {
 		t.Errorf("without a login: %s", got)
+	}
+}
+
+// TestDocumentation: the lines of code in the package's documentation are those of TestNotes.
+func TestDocumentation(t *testing.T) {
+	doc, err := os.ReadFile("doc.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	test, err := os.ReadFile("handstamptest_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	code, shown := 0, ""
+	for line := range strings.Lines(string(doc)) {
+		if line, ok := strings.CutPrefix(line, "//\t"); ok && !strings.HasPrefix(line, "//") {
+			code++
+			shown += "\t" + line
+		}
+	}
+	if code != 4 || !strings.Contains(string(test), shown) {
+		t.Errorf("%d lines are shown that TestNotes does not have:\n%s", code, shown)
 	}
 }
 
@@ -204,10 +227,12 @@ func TestAdvance(t *testing.T) {
 // TestAdvanceFar: after a year nothing that was made is good, and everything can be made.
 func TestAdvanceFar(t *testing.T) {
 	h := handstamptest.New(t)
-	old := h.Token("ada")
-	h.Advance(365 * 24 * time.Hour)
-	if got := serve(h.Auth.Require()(notes), bearer("GET", old)); !strings.HasPrefix(got, "401 ") {
-		t.Error(got)
+	for range 5 {
+		old := h.Token("ada")
+		h.Advance(365 * 24 * time.Hour)
+		if got := serve(h.Auth.Require()(notes), bearer("GET", old)); !strings.HasPrefix(got, "401 ") {
+			t.Error(got)
+		}
 	}
 	if got := serve(h.Auth.Require()(notes), bearer("GET", h.Token("ada"))); got != "200 ada false" {
 		t.Error(got)
@@ -252,6 +277,17 @@ func TestStoreDown(t *testing.T) {
 		t.Errorf("a value token, when the store is back: %s", got)
 	}
 	h.StoreDown(true) // and the cleanup closes all the same
+}
+
+// TestCloseWhileDown: what is left to write at the end is written although the test took the store down.
+func TestCloseWhileDown(t *testing.T) {
+	h := handstamptest.New(t)
+	r := h.Login(httptest.NewRequest("GET", "/", nil), "ada")
+	h.Advance(time.Hour)
+	if got := serve(h.Auth.Require()(notes), r); got != "200 ada false" {
+		t.Error(got)
+	}
+	h.StoreDown(true)
 }
 
 // TestStoreDownEverywhere: no view of the store answers while it is down.
