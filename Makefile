@@ -6,6 +6,8 @@ GO ?= go
 export CGO_ENABLED ?= 0
 FUZZTIME ?= 10s
 TORTURE_CYCLES ?= 200
+# Modules of their own, so that nobody inherits what they depend on.
+NESTED := adapters examples/live examples/migrate bench
 
 .PHONY: help
 help: ## list the targets
@@ -18,10 +20,12 @@ build: ## one static binary, bin/handstamp
 .PHONY: test
 test: ## all tests
 	$(GO) test ./...
+	for m in $(NESTED); do (cd $$m && $(GO) test ./...); done
 
 .PHONY: race
 race: ## all tests under the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race -timeout 40m ./...
+	for m in adapters examples/live examples/migrate; do (cd $$m && CGO_ENABLED=1 $(GO) test -race ./...); done
 
 .PHONY: check
 check: ## build, format, vet, arrows, tidy, generated files, lint
@@ -33,6 +37,7 @@ check: ## build, format, vet, arrows, tidy, generated files, lint
 	$(GO) test -run 'TestArrows|TestOneDriver' .
 	$(GO) mod tidy -diff
 	$(GO) mod verify
+	for m in $(NESTED); do (cd $$m && $(GO) vet ./... && $(GO) mod tidy -diff && $(GO) mod verify); done
 	scripts/generated
 	$(MAKE) lint
 
@@ -40,6 +45,7 @@ check: ## build, format, vet, arrows, tidy, generated files, lint
 lint: ## the linters of .golangci.yml
 	cd tools && $(GO) build -o ../bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 	bin/golangci-lint run ./...
+	root=$$PWD; for m in $(NESTED); do (cd $$m && $$root/bin/golangci-lint run --config $$root/.golangci.yml ./...); done
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (10s) each

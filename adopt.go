@@ -17,12 +17,14 @@ import (
 type legacy struct {
 	hash   [sha256.Size]byte
 	issued time.Time
+	judged bool // by startAdopted, the one door for it
 }
 
 func (l legacy) isSet() bool { return l.hash != [sha256.Size]byte{} }
 
-// Replacing says for [Auth.Adopt] which credential of the system before proved the user: the text of its cookie, and when
-// it was issued (the zero time if that is not known). Only a hash of the text is kept.
+// Replacing says which credential of the system before proved the user: the text of its cookie or token, and when it was
+// issued (the zero time if that is not known). Only a hash of the text is kept. [Auth.Adopt] wants it; an exchange of old
+// tokens for new ones passes it to [Auth.Start], and the same rules hold. It needs Options.Secrets.
 func (p Proof) Replacing(credential string, issued time.Time) Proof {
 	p.legacy = legacy{hash: sha256.Sum256([]byte(credential)), issued: issued}
 	return p
@@ -44,7 +46,8 @@ func (p Proof) Replacing(credential string, issued time.Time) Proof {
 // or let prove refuse, lest an old credential that still lives opens a second session.
 //
 // Put Adopt before Require and Optional. It needs Options.Secrets, and panics without: sessions would be adopted anew
-// after each restart. It writes cookies; a client that sends the old token as a header exchanges it at a login of yours.
+// after each restart. It writes cookies; a client that sends the old token as a header exchanges it at
+// a handler of yours, by Prove, Replacing and Start.
 func (a *Auth) Adopt(prove func(*http.Request) (Proof, error)) func(http.Handler) http.Handler {
 	if len(a.adoptKeys) == 0 {
 		panic("handstamp: Adopt needs Options.Secrets")
@@ -113,6 +116,9 @@ func (a *Auth) adopt(w http.ResponseWriter, r *http.Request, prove func(*http.Re
 
 // startAdopted begins the one session that an old credential opens, or gives it once more.
 func (a *Auth) startAdopted(ctx context.Context, p Proof) (Grant, error) {
+	if len(a.adoptKeys) == 0 {
+		return Grant{}, errors.New("handstamp: Proof.Replacing needs Options.Secrets")
+	}
 	for try := 0; ; try++ {
 		g, err := a.adoptedBefore(ctx, p)
 		if !errors.Is(err, ErrNotFound) {
@@ -121,8 +127,8 @@ func (a *Auth) startAdopted(ctx context.Context, p Proof) (Grant, error) {
 		if p.stamp != 0 && !p.legacy.issued.After(p.endedAt) {
 			return Grant{}, denied(ReasonRevoked, "ended_since_issued")
 		}
-		p.provedAt = a.issuedAt(p.legacy)
-		g, err = a.Start(ctx, p)
+		p.provedAt, p.legacy.judged = a.issuedAt(p.legacy), true
+		g, err = a.start(ctx, p)
 		if errors.Is(err, ErrConflict) && try == 0 {
 			continue // another request with the same credential was faster
 		}

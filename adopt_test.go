@@ -353,3 +353,30 @@ func TestAdoptedIDsSayNothing(t *testing.T) {
 		t.Error("the id holds bytes of the secret")
 	}
 }
+
+// TestReplacingWithoutAdopt: an exchange of old tokens by Start obeys the same rules.
+func TestReplacingWithoutAdopt(t *testing.T) {
+	e := newEngine(t, nil)
+	old := e.clock.Now().Add(-time.Hour)
+	exchange := func(e *engine, text string) (handstamp.Grant, error) {
+		p := e.prove(t, "ada", handstamp.ModeHybrid).Replacing(text, old)
+		return e.Start(t.Context(), p)
+	}
+	first := must[handstamp.Grant](t)(exchange(e, "one"))
+	again := must[handstamp.Grant](t)(exchange(e, "one"))
+	if first.Session.ID != again.Session.ID || first.RefreshToken.Reveal() != again.RefreshToken.Reveal() || !first.Session.AuthAt.Equal(old) {
+		t.Errorf("%+v, then %+v", first.Session, again.Session)
+	}
+	must[handstamp.Ended](t)(e.EndUser(t.Context(), "ada", handstamp.EndOptions{}))
+	for _, text := range []string{"one", "two"} {
+		_, err := exchange(e, text)
+		wantReason(t, err, handstamp.ReasonRevoked)
+	}
+	none := newEngine(t, func(o *handstamp.Options) { o.Secrets, o.Modes = nil, []handstamp.Mode{handstamp.ModeSession} })
+	if _, err := none.Start(t.Context(), none.prove(t, "ada", "").Replacing("one", old)); err == nil || !strings.Contains(err.Error(), "Secrets") {
+		t.Errorf("without secrets: %v", err)
+	}
+	if _, err := e.Prepare(t.Context(), e.prove(t, "ada", "").Replacing("three", old)); err == nil {
+		t.Error("Prepare goes around the rules")
+	}
+}

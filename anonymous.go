@@ -26,22 +26,9 @@ func (s Session) IsAnonymous() bool { return s.Mode == ModeAnonymous }
 // there is something to keep, not for every visitor. Errors: ErrTooMany, ErrOrigin; any other means that it could not be
 // found out.
 func (a *Auth) Anonymous(w http.ResponseWriter, r *http.Request) (SessionID, error) {
-	if p, ok := FromContext(r.Context()); ok && p.Session != "" {
-		return p.Session, nil
-	}
-	switch p, err := a.Verify(r); {
-	case err == nil && p.Session != "":
-		return p.Session, nil
-	case err != nil && !errors.Is(err, ErrUnauthenticated):
-		return "", err
-	}
-	s, err := a.anonymousOf(r)
-	switch {
-	case err == nil:
-		a.seen.note(s, a.now())
-		return s.ID, nil
-	case !errors.Is(err, ErrUnauthenticated):
-		return "", err
+	sid, err := a.sessionOfRequest(r)
+	if err == nil || !errors.Is(err, ErrUnauthenticated) {
+		return sid, err
 	}
 	if err := a.CheckOrigin(r); err != nil {
 		return "", err
@@ -54,6 +41,35 @@ func (a *Auth) Anonymous(w http.ResponseWriter, r *http.Request) (SessionID, err
 	// Whoever asks again while answering the same request gets the same session.
 	//nolint:gosec // a request's cookie has no attributes
 	r.AddCookie(&http.Cookie{Name: a.cookies.guest, Value: secret.Reveal()})
+	return s.ID, nil
+}
+
+// Visitor returns what [Auth.Anonymous] would, but begins nothing: ok is false for a request without any session. It is
+// for pages that show what a visitor has, if there is something.
+func (a *Auth) Visitor(r *http.Request) (s SessionID, ok bool, err error) {
+	s, err = a.sessionOfRequest(r)
+	if errors.Is(err, ErrUnauthenticated) {
+		return "", false, nil
+	}
+	return s, err == nil, err
+}
+
+// sessionOfRequest finds the user's session of a request, else the one without a user.
+func (a *Auth) sessionOfRequest(r *http.Request) (SessionID, error) {
+	if p, ok := FromContext(r.Context()); ok && p.Session != "" {
+		return p.Session, nil
+	}
+	switch p, err := a.Verify(r); {
+	case err == nil && p.Session != "":
+		return p.Session, nil
+	case err != nil && !errors.Is(err, ErrUnauthenticated):
+		return "", err
+	}
+	s, err := a.anonymousOf(r)
+	if err != nil {
+		return "", err
+	}
+	a.seen.note(s, a.now())
 	return s.ID, nil
 }
 

@@ -49,6 +49,12 @@ func (v *Verifier) CheckOrigin(r *http.Request) error {
 	return v.origins.check(r.Method, r.Header, v.origins.public, r)
 }
 
+// CheckHandshake applies the origin rules to a request that opens a WebSocket: it is a GET, but no harmless one, since a
+// browser lets any page open it and sends the cookies along. It answers nil or an error that is ErrOrigin.
+func (v *Verifier) CheckHandshake(r *http.Request) error {
+	return v.origins.check(http.MethodPost, r.Header, v.origins.public, r)
+}
+
 // check decides for a method and the headers that a browser sent, against the origin the request was meant for.
 func (o origins) check(method string, h http.Header, public string, r *http.Request) error {
 	if method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions {

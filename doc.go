@@ -20,6 +20,23 @@
 // [ErrUnauthenticated] or [ErrForbidden]), or "could not find out" (any other error), which is never taken for no: an
 // outage logs nobody out.
 //
+// # How to read this package
+//
+// What an application uses, in the order it meets it:
+//
+//   - Opening: [Open], [Auth], [Options] and its chapters ([SessionOptions], [TokenOptions], [RefreshOptions],
+//     [CookieOptions], [AnonymousOptions]), [Keys].
+//   - Logging in: [Proof], [Grants], [StartOptions] ([Mode], [Transport]), [Grant], [RefreshRequest].
+//   - Checking: [Verifier], [Rule] ([Permission], [MaxAuthAge], [Fresh]), [Principal], [FromContext].
+//   - Refusing: the errors, [DeniedError] and its [Reason], [UnavailableError], [Problem].
+//   - Ending: [EndOptions], [Ended], [Session], [SessionFilter].
+//   - Keeping: [Data], [Codec].
+//   - Looking into it: [Inspection], [Health].
+//
+// What is left is for who writes a backend or a way to log in, and can be skipped: [Store] and what its methods take and
+// give, [Do], [Starting] and [Renewing]. It is here and not in a package of its own because the rule for when a session
+// is alive ([Live]) is one rule, for the engine and for every store.
+//
 // The package never checks a password, never keeps a secret in the clear, and never lets a request wait for anything but
 // at most one look-up.
 package handstamp

@@ -20,6 +20,8 @@ type EndOptions struct {
 	WaitFleet bool
 	// Except is the one session that EndUser spares.
 	Except SessionID
+	// Of is whose session EndSession may end; one of anybody else is ErrNotFound. Set it wherever the id comes from a user.
+	Of UserID
 	// Reason is for people: lists, the audit log and "inspect" show it.
 	Reason string
 	// Client is who asked for it.
@@ -58,6 +60,9 @@ func (a *Auth) EndSession(ctx context.Context, s SessionID, opt EndOptions) (End
 	found, err := a.store.Sessions().Find(ctx, Lookup{Session: s})
 	if err != nil {
 		return Ended{}, fmt.Errorf("find the session to end: %w", err)
+	}
+	if opt.Of != "" && found.Session.User != opt.Of {
+		return Ended{}, ErrNotFound
 	}
 	if by := found.Session.EndedBy; by != 0 {
 		// Whoever ended it may have been another process, or this one in a try whose answer was lost: it must be known here
@@ -147,8 +152,10 @@ func (a *Auth) WaitFleet(ctx context.Context, e Ended) (Ended, error) {
 	return e, nil
 }
 
-// Changed says that what a user may do has changed where the application keeps it. Options.Permissions is asked, and
-// every token that says otherwise is stale from then on. Sessions go on.
+// Changed says that what a user may do has changed where the application keeps it. Write there first, then call Changed:
+// it asks Options.Permissions (once more if the roles moved meanwhile), writes the answer and makes every value token that
+// says otherwise stale. Sessions go on, and the next check in this process has the new roles; in others within a lease, or
+// before it returns with WaitFleet. If it fails, call it again. For a user who may not log in any more call EndUser.
 func (a *Auth) Changed(ctx context.Context, u UserID, opt EndOptions) (Ended, error) {
 	if _, err := id.ParseUser(string(u)); err != nil {
 		return Ended{}, err

@@ -31,6 +31,16 @@ func ExampleVerifier_CheckOrigin() {
 	// https://evil.example true
 }
 
+// A WebSocket opens with a GET, which any page can make a browser send.
+func ExampleVerifier_CheckHandshake() {
+	auth := openAuth(memory.New(), handstamp.Options{})
+	defer auth.Close()
+	r := httptest.NewRequest("GET", "/socket", nil)
+	r.Header.Set("Origin", "https://evil.example")
+	fmt.Println(auth.CheckOrigin(r) == nil, auth.CheckHandshake(r) == nil)
+	// Output: true false
+}
+
 func ExampleAuth_FormToken() {
 	auth := openAuth(memory.New(), handstamp.Options{})
 	defer auth.Close()

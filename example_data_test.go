@@ -145,6 +145,22 @@ func ExampleAuth_Anonymous() {
 	// Output: [tea] false <nil>
 }
 
+// A page that shows what a visitor has begins no session for who has nothing.
+func ExampleAuth_Visitor() {
+	auth := openAuth(memory.New(), handstamp.Options{})
+	defer auth.Close()
+	_, ok, err := auth.Visitor(browse("GET", "/"))
+	fmt.Println(ok, err)
+	visit := httptest.NewRecorder()
+	began, err := auth.Anonymous(visit, browse("POST", "/cart"))
+	fatal(err)
+	session, ok, err := auth.Visitor(browse("GET", "/", visit))
+	fmt.Println(session == began, ok, err)
+	// Output:
+	// false <nil>
+	// true true <nil>
+}
+
 // A session without a user logs nobody in, and a network may have only so many.
 func ExampleAnonymousOptions() {
 	auth := openAuth(memory.New(), handstamp.Options{

@@ -22,6 +22,9 @@ import (
 //
 // An open connection by itself is no activity: see [Verifier.Active]. What the user may do is as it was when p was found
 // out; ask again by [Verifier.Alive] before something that needs a permission. Call cancel when the connection is over.
+//
+// Do not read from the connection with this context itself where the end of a context hangs up: wait for it beside, say
+// why, and close. Ask for a *DeniedError first: an *UnavailableError may wrap context.DeadlineExceeded.
 func (v *Verifier) Guard(ctx context.Context, p Principal) (guarded context.Context, cancel context.CancelFunc) {
 	ctx, end := context.WithCancelCause(ctx)
 	if p.IsZero() || p.more == nil {
@@ -48,10 +51,10 @@ func (v *Verifier) Guard(ctx context.Context, p Principal) (guarded context.Cont
 	return ctx, func() { end(context.Canceled) }
 }
 
-// Alive asks the store whether a session is good now, and what its user may do now: for a worker that acts for somebody
-// an hour after the request. The error is ErrUnauthenticated if the session is over; any other means that it could not be
-// found out. Asking is no activity of the user.
-func (v *Verifier) Alive(ctx context.Context, s SessionID) (Principal, error) {
+// Alive asks the store whether a session is good now, what its user may do now, and whether every rule is met: for a
+// worker that acts for somebody an hour after the request. The error is ErrUnauthenticated if the session is over,
+// ErrForbidden if a rule is not met; any other means that it could not be found out. Asking is no activity of the user.
+func (v *Verifier) Alive(ctx context.Context, s SessionID, rules ...Rule) (Principal, error) {
 	found, err := v.find.Find(ctx, Lookup{Session: s})
 	if errors.Is(err, ErrNotFound) || err == nil && found.Session.IsAnonymous() {
 		return Principal{}, denied(ReasonInvalid, "unknown_session")
@@ -60,10 +63,15 @@ func (v *Verifier) Alive(ctx context.Context, s SessionID) (Principal, error) {
 		return Principal{}, fmt.Errorf("look up the session: %w", err)
 	}
 	found.Session.SeenAt = v.seen.latest(s, found.Session.SeenAt)
-	if err := judge(found.Session, found.Subject, v.now()); err != nil {
+	now := v.now()
+	if err := judge(found.Session, found.Subject, now); err != nil {
 		return Principal{}, err
 	}
-	return v.fromRecord(found.Session, found, Reference), nil
+	p := v.fromRecord(found.Session, found, Reference)
+	if err := obey(p, rules, now); err != nil {
+		return Principal{}, err
+	}
+	return p, nil
 }
 
 // Active says that the user did something on a guarded connection, such as sending a message: it counts as activity for

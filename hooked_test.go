@@ -70,6 +70,7 @@ func through[T any](h *hooked, op string, call func() (T, error)) (T, error) {
 }
 
 func (h *hooked) Sessions() handstamp.Sessions { return hookedSessions{h.fullStore.Sessions(), h} }
+func (h *hooked) Values() handstamp.Values     { return hookedValues{h.fullStore.Values(), h} }
 func (h *hooked) Log() revoke.Log              { return hookedLog{h.fullStore.Log(), h} }
 
 func (h *hooked) Work() handstamp.UnitOfWork[handstamp.Tx] {
@@ -225,4 +226,21 @@ func (l hookedLog) Registered(ctx context.Context) ([]revoke.Registration, error
 
 func (l hookedLog) Remove(ctx context.Context, below uint64, ids ...id.Verifier) error {
 	return l.h.via("log.Remove", func() error { return l.Log.Remove(ctx, below, ids...) })
+}
+
+type hookedValues struct {
+	handstamp.Values
+	h *hooked
+}
+
+func (v hookedValues) Get(ctx context.Context, s handstamp.SessionID, name string) (d handstamp.Datum, f handstamp.Found, err error) {
+	err = v.h.via("Get", func() (err error) {
+		d, f, err = v.Values.Get(ctx, s, name)
+		return err
+	})
+	return d, f, err
+}
+
+func (v hookedValues) Put(ctx context.Context, w handstamp.DatumWrite) error {
+	return v.h.via("Put", func() error { return v.Values.Put(ctx, w) })
 }

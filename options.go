@@ -47,8 +47,11 @@ type Options struct {
 	// Keys sign and verify value tokens; package keyring has them. Needed for ModeToken and ModeHybrid.
 	Keys Keys
 
-	// Permissions says what a user may do, where that is not kept in Handstamp's store. It is asked at login, at refresh
-	// and by Changed, and may be slow: no check waits for it.
+	// Permissions says what a user may do, where the application keeps that. It is asked at every login, at every refresh, a
+	// repeated one too, and by Changed; never by a check, and not by Renew. No lock is held meanwhile, but the login or
+	// refresh waits for it. Its answer replaces the user's roles; if it differs, value tokens with the old ones are stale. A
+	// change that nobody tells Changed of is seen at the next of these, so in ModeSession at the next login. An error stops
+	// the login or refresh and leaves session and refresh token as they were: ErrDisabled is answered 403, any other 503.
 	Permissions func(ctx context.Context, u UserID) (Grants, error)
 	// Roles is what each role grants, where that is fixed in the program. Nil takes the store's table.
 	Roles permission.Table

@@ -67,6 +67,10 @@ func ProblemOf(err error) Problem {
 		p := NewProblem(http.StatusTooManyRequests, "too_many_attempts", "Too many visitors", "Too many visitors come from this network. Try again later, or log in.")
 		p.RetryAfter = time.Minute
 		return p
+	case errors.Is(err, ErrUnauthenticated): // said by the application, which gives no reason
+		return deniedProblem(&DeniedError{Reason: ReasonInvalid})
+	case errors.Is(err, ErrForbidden):
+		return deniedProblem(&DeniedError{Reason: ReasonForbidden})
 	case errors.Is(err, ErrDisabled):
 		return NewProblem(http.StatusForbidden, "account_disabled", "Account disabled", "This account is disabled.")
 	}

@@ -76,6 +76,8 @@ func TestProblemsByCause(t *testing.T) {
 		"stale":             {deny(handstamp.ReasonStale), answer{401, "stale_token", "", again, ""}},
 		"forbidden":         {deny(handstamp.ReasonForbidden), answer{403, "forbidden", "", "", ""}},
 		"step up":           {deny(handstamp.ReasonStepUp), answer{403, "step_up_required", "", "", ""}},
+		"said so: no":       {handstamp.ErrUnauthenticated, answer{401, "invalid_token", "", again, ""}},
+		"said so: not that": {handstamp.ErrForbidden, answer{403, "forbidden", "", "", ""}},
 		"too much data":     {handstamp.ErrDataTooLarge, answer{422, "invalid_input", "data", "", ""}},
 		"too many visitors": {handstamp.ErrTooMany, answer{429, "too_many_attempts", "", "", "60"}},
 		"not awaited":       {handstamp.ErrNotAwaited, unknown},

@@ -43,8 +43,9 @@ type StartOptions struct {
 // User is whom the proof is about.
 func (p Proof) User() UserID { return p.user }
 
-// Prove reads the numbers that a login must carry. Call it before you check a password or any other credential, and
-// before you ask for roles. It does not say that the user exists or is enabled.
+// Prove reads the numbers that a login must carry. Call it before you read what the credential is checked against (the row
+// with the hash), not only before you compare, and before you ask for roles: a hash that was read before Prove may be one
+// that was replaced before Prove, and the numbers cannot show that. It does not say that the user exists or is enabled.
 func (a *Auth) Prove(ctx context.Context, u UserID) (Proof, error) {
 	if _, err := id.ParseUser(string(u)); err != nil {
 		return Proof{}, err

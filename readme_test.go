@@ -69,6 +69,9 @@ func TestReadme(t *testing.T) {
 	for _, b := range readmeBlocks(t, string(text)) {
 		kind := b.lang
 		switch {
+		case b.lang == "go" && strings.Contains(b.text, "handstamptest."):
+			kind = "test"
+			readmeTest(t, b.text)
 		case b.lang == "go":
 			r.start(t, readmeLibrary, r.buildProgram(t, b.text))
 		case b.lang == "sh" && strings.Contains(b.text, readmeServe):
@@ -81,8 +84,24 @@ func TestReadme(t *testing.T) {
 		}
 		ran[kind]++
 	}
-	if ran["go"] != 1 || ran["commands"] != 1 || ran["sh"] != 2 {
-		t.Errorf("ran %v, want one program, one block of commands and two of calls", ran)
+	if ran["go"] != 1 || ran["test"] != 1 || ran["commands"] != 1 || ran["sh"] != 2 {
+		t.Errorf("ran %v, want one program, one test, one block of commands and two of calls", ran)
+	}
+}
+
+// readmeTest holds the test that the README shows to the one in the documentation of package handstamptest, which a test
+// there runs line by line.
+func readmeTest(t *testing.T, text string) {
+	doc, err := os.ReadFile("handstamptest/doc.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want strings.Builder
+	for line := range strings.Lines(text) {
+		want.WriteString("//\t" + line)
+	}
+	if !strings.Contains(string(doc), want.String()) {
+		t.Errorf("the README's test is not the one of handstamptest/doc.go:\n%s", text)
 	}
 }
 

@@ -65,7 +65,16 @@ func (a *Auth) FromRequest(r *http.Request, o StartOptions) (StartOptions, error
 
 // Start begins a session for who a Proof is about. Errors: ErrDisabled, ErrProofOutdated (check the credential again,
 // once), ErrMode, ErrTooLarge; anything else means it is not known whether the session began.
+//
+// A proof that is [Proof.Replacing] an old credential begins its session once, by the rules of [Auth.Adopt].
 func (a *Auth) Start(ctx context.Context, p Proof) (Grant, error) {
+	if p.legacy.isSet() {
+		return a.startAdopted(ctx, p)
+	}
+	return a.start(ctx, p)
+}
+
+func (a *Auth) start(ctx context.Context, p Proof) (Grant, error) {
 	s, err := a.Prepare(ctx, p)
 	if err != nil {
 		return Grant{}, err
@@ -97,6 +106,9 @@ type secrets struct {
 func (a *Auth) Prepare(ctx context.Context, p Proof) (*Starting, error) {
 	if p.user == "" {
 		return nil, errors.New("handstamp: a Proof comes from Auth.Prove")
+	}
+	if p.legacy.isSet() && !p.legacy.judged {
+		return nil, errors.New("handstamp: a Proof that replaces an old credential is for Start, Login and Adopt")
 	}
 	now, err := a.issueTime()
 	if err != nil {

@@ -21,18 +21,9 @@ const (
 	sayingRate = 200 * time.Millisecond
 )
 
-// checkHandshake applies the origin rules to the handshake of a WebSocket. It is a GET, which these rules let pass because
-// a GET changes nothing. What comes after this one changes things, and a browser opens WebSockets to any site and sends
-// the cookies along. So it is judged like a POST.
-func (a *app) checkHandshake(r *http.Request) error {
-	probe := r.Clone(r.Context())
-	probe.Method = http.MethodPost
-	return a.auth.CheckOrigin(probe)
-}
-
 // socket is one WebSocket, from its handshake to its end.
 func (a *app) socket(w http.ResponseWriter, r *http.Request) {
-	if err := a.checkHandshake(r); err != nil {
+	if err := a.auth.CheckHandshake(r); err != nil { // a GET, but one that any page can make a browser send
 		a.auth.Deny(w, r, err)
 		return
 	}
