@@ -59,8 +59,17 @@ func TestAnonymous(t *testing.T) {
 				}
 			}
 			e.clock.Advance(time.Hour)
-			if after, _ := e.anonymous(t, w); after == s {
+			after, w := e.anonymous(t, w)
+			if after == s {
 				t.Error("lives after its idle end")
+			}
+			must[handstamp.Ended](t)(e.EndAll(t.Context(), handstamp.EndOptions{}))
+			last, w := e.anonymous(t, w)
+			if last == after {
+				t.Error("lives after everybody's end")
+			}
+			if again, _ := e.anonymous(t, w); again != last {
+				t.Error("one that began after everybody's end is over")
 			}
 		})
 	}
@@ -212,6 +221,47 @@ func TestAnonymousRefuses(t *testing.T) {
 		}
 	}
 	_, _, err := e.Visitor(visit("GET", w))
+	wantVerdict(t, err, "don't know")
+
+	// Nor does a login leave a cart behind because nobody could look for it.
+	find := 0
+	e.store.set(func(op string, call func() error) error {
+		if op == "Find" {
+			find++
+			return errDown
+		}
+		return call()
+	})
+	out = httptest.NewRecorder()
+	_, err = e.Login(out, visit("POST", w), e.prove(t, "ada", handstamp.ModeSession))
+	if wantVerdict(t, err, "don't know"); find != 1 || len(out.Result().Cookies()) != 0 {
+		t.Errorf("a login during an outage: %d look-ups, cookies %v", find, out.Result().Cookies())
+	}
+
+	// A browser that hides where it comes from is refused with the visitor's cookie as with any other.
+	e.store.set(nil)
+	if err := e.CheckOrigin(withCookies("POST", "https://app.example.com/", w)); !errors.Is(err, handstamp.ErrOrigin) {
+		t.Errorf("a visitor's cookie without Origin: %v", err)
+	}
+}
+
+// TestAnonymousRecords: a store that answers with a record of another kind opens no door.
+func TestAnonymousRecords(t *testing.T) {
+	e := newEngine(t, nil)
+	_, w := e.anonymous(t)
+	g := e.start(t, "ada", handstamp.ModeSession)
+	for name, change := range map[string]func(s *handstamp.Session){
+		"a user's for a visitor's": func(s *handstamp.Session) { s.Mode, s.User = handstamp.ModeSession, "ada" },
+		"another key":              func(s *handstamp.Session) { s.Key[0] ^= 1 },
+	} {
+		e.store.found = func(f *handstamp.Found) { change(&f.Session) }
+		_, ok, err := e.Visitor(visit("GET", w))
+		if wantVerdict(t, err, "don't know"); ok {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+	e.store.found = func(f *handstamp.Found) { f.Session.Mode = handstamp.ModeAnonymous }
+	_, err := e.verify(g)
 	wantVerdict(t, err, "don't know")
 }
 

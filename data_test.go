@@ -287,7 +287,18 @@ func TestDataBadInput(t *testing.T) {
 			e.store.set(func(string, func() error) error { return errDown })
 			_, _, err = text.Get(t.Context(), s)
 			wantVerdict(t, err, "don't know")
+			puts := 0
+			e.store.set(func(op string, call func() error) error {
+				if op == "Put" {
+					puts++
+					return errDown
+				}
+				return call()
+			})
 			wantVerdict(t, text.Set(t.Context(), s, "x"), "don't know")
+			if puts != 1 {
+				t.Errorf("a write that failed was tried %d times: it may have happened", puts)
+			}
 		})
 	}
 }

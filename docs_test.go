@@ -26,7 +26,8 @@ func docImports() map[string]string {
 		"bytes", "context", "crypto/sha256", "database/sql", "encoding/json", "errors", "fmt", "io", "log", "net/http",
 		"net/http/httptest", "strings", "testing", "time",
 		"github.com/golang-jwt/jwt/v5",
-		module, module + "/handstamptest", module + "/keyring", module + "/permission", module + "/store/sqlite", module + "/token",
+		module, module + "/account", module + "/handstamptest", module + "/keyring", module + "/permission", module + "/server",
+		module + "/store/sqlite", module + "/token",
 	} {
 		name := filepath.Base(path)
 		if name == "v5" {
@@ -52,6 +53,9 @@ var (
 	job           struct{ Session handstamp.SessionID }
 	db            *sql.DB
 	oldKey        []byte
+	accounts      *account.Accounts
+	passwords     server.Passwords
+	public        string
 )
 
 func passwordIsRight(user handstamp.UserID, password string) bool { return false }

@@ -443,6 +443,9 @@ func TestAlive(t *testing.T) {
 				if p.User != "ada" || p.Session != g.Session.ID {
 					t.Errorf("%s: %+v", mode, p)
 				}
+				if _, err := e.Alive(t.Context(), g.Session.ID, handstamp.Permission("posts:write")); !errors.Is(err, handstamp.ErrForbidden) {
+					t.Errorf("%s: a rule that is not met: %v", mode, err)
+				}
 				e.store.set(func(string, func() error) error { return errDown })
 				_, err := e.Alive(t.Context(), g.Session.ID)
 				wantVerdict(t, err, "don't know")

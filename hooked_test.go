@@ -34,7 +34,8 @@ type hooked struct {
 	fullStore
 	mu    sync.Mutex
 	hook  hook
-	clock func() time.Time // the store's own clock, if it is to have one
+	clock func() time.Time       // the store's own clock, if it is to have one
+	found func(*handstamp.Found) // changes what Find answers
 }
 
 func newHooked(s fullStore) *hooked { return &hooked{fullStore: s} }
@@ -99,7 +100,13 @@ type hookedSessions struct {
 }
 
 func (s hookedSessions) Find(ctx context.Context, l handstamp.Lookup) (handstamp.Found, error) {
-	return through(s.h, "Find", func() (handstamp.Found, error) { return s.Sessions.Find(ctx, l) })
+	return through(s.h, "Find", func() (handstamp.Found, error) {
+		f, err := s.Sessions.Find(ctx, l)
+		if err == nil && s.h.found != nil {
+			s.h.found(&f)
+		}
+		return f, err
+	})
 }
 
 func (s hookedSessions) Subject(ctx context.Context, u handstamp.UserID) (handstamp.Subject, error) {

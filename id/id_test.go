@@ -99,7 +99,7 @@ func TestIDsSortByTime(t *testing.T) {
 // TestS1_IDsOfOneMoment differ: each of the 74 random bits is set in about half of them, and the rest says what it must.
 func TestS1_IDsOfOneMoment(t *testing.T) {
 	const n = 20_000
-	now := time.UnixMilli(0x0123_4567_89ab)
+	now := time.UnixMilli(int64(0x0123_4567_89ab))
 	seen := map[Session]bool{}
 	var ones [128]int
 	const few = 2000
@@ -124,7 +124,7 @@ func TestS1_IDsOfOneMoment(t *testing.T) {
 	}
 	fixed := map[int]int{48: 0, 49: 1, 50: 1, 51: 1, 64: 1, 65: 0} // version and variant, RFC 9562 section 5.7
 	for i := range 48 {
-		fixed[i] = 0x0123_4567_89ab >> (47 - i) & 1
+		fixed[i] = int(int64(0x0123_4567_89ab) >> (47 - i) & 1)
 	}
 	for i, c := range ones {
 		want, is := fixed[i]

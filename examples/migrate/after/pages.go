@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
-	"strings"
 
 	"github.com/handstamp/handstamp"
 
@@ -18,26 +17,13 @@ func user(r *http.Request) string {
 	return string(p.User)
 }
 
-// session is the session of a request, if it has one: a page that only shows things begins none.
-func (a *App) session(w http.ResponseWriter, r *http.Request) (handstamp.SessionID, error) {
-	if p, ok := handstamp.FromContext(r.Context()); ok {
-		return p.Session, nil
-	}
-	for _, c := range r.Cookies() {
-		if strings.HasSuffix(c.Name, "handstamp-guest") {
-			return a.auth.Anonymous(w, r)
-		}
-	}
-	return "", nil
-}
-
 // render writes a page with what all pages show.
 func (a *App) render(w http.ResponseWriter, r *http.Request, page string, v shop.View) error {
-	sid, err := a.session(w, r)
+	sid, ok, err := a.auth.Visitor(r) // a page that only shows things begins no session
 	if err != nil {
 		return err
 	}
-	if sid != "" {
+	if ok {
 		if v.Flash, _, err = a.flash.Pop(r.Context(), sid); err != nil {
 			return err
 		}
@@ -52,8 +38,8 @@ func (a *App) render(w http.ResponseWriter, r *http.Request, page string, v shop
 
 func (a *App) home(w http.ResponseWriter, r *http.Request) error {
 	var c shop.Cart
-	sid, err := a.session(w, r)
-	if err == nil && sid != "" {
+	sid, ok, err := a.auth.Visitor(r)
+	if err == nil && ok {
 		c, _, err = a.cart.Get(r.Context(), sid)
 	}
 	if err != nil {
