@@ -79,11 +79,16 @@ func (a *Auth) anonymousOf(r *http.Request) (Session, error) {
 	if err != nil || !ok {
 		return Session{}, denied(ReasonMissing, "no_anonymous_session")
 	}
+	return a.anonymousBy(r.Context(), text)
+}
+
+// anonymousBy finds the live session without a user that a token stands for.
+func (a *Auth) anonymousBy(ctx context.Context, text string) (Session, error) {
 	key, err := token.Parse(token.Anonymous, text)
 	if err != nil {
 		return Session{}, denied(ReasonInvalid, "checksum")
 	}
-	found, err := a.store.Sessions().Find(r.Context(), Lookup{Key: key})
+	found, err := a.store.Sessions().Find(ctx, Lookup{Key: key})
 	if errors.Is(err, ErrNotFound) {
 		return Session{}, denied(ReasonInvalid, "unknown")
 	}

@@ -307,3 +307,21 @@ func TestEndSessionOf(t *testing.T) {
 	_, err := e.verify(g)
 	wantReason(t, err, handstamp.ReasonRevoked)
 }
+
+// TestInspectAnonymous: a look into a visitor's token says what it is for, and is no activity.
+func TestInspectAnonymous(t *testing.T) {
+	e := newEngine(t, nil)
+	s, w := e.anonymous(t)
+	text := w.Result().Cookies()[0].Value
+	in := e.Inspect(t.Context(), text)
+	if in.Err != nil || !in.Genuine || in.Session.ID != s || !in.Session.IsAnonymous() || !in.Principal.IsZero() || in.Kind != "anonymous session token" {
+		t.Errorf("%+v", in)
+	}
+	e.clock.Advance(30 * time.Minute)
+	e.Inspect(t.Context(), text)
+	e.clock.Advance(30 * time.Minute)
+	wantReason(t, e.Inspect(t.Context(), text).Err, handstamp.ReasonExpired)
+	if in := e.Inspect(t.Context(), text[:len(text)-1]); in.Genuine || in.Err == nil {
+		t.Errorf("cut off: %+v", in)
+	}
+}

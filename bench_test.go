@@ -1,6 +1,7 @@
 package handstamp_test
 
 import (
+	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -88,4 +89,29 @@ func TestHotPathAllocations(t *testing.T) {
 			t.Logf("%s: %v allocations", mode, n)
 		}
 	})
+}
+
+// BenchmarkEndBesideConnections is what ending a session costs while others are connected.
+func BenchmarkEndBesideConnections(b *testing.B) {
+	for _, connections := range []int{0, 10_000, 100_000} {
+		b.Run(strconv.Itoa(connections), func(b *testing.B) {
+			e := newEngine(b, nil)
+			p, err := e.verify(e.start(b, "ada", handstamp.ModeSession))
+			if err != nil {
+				b.Fatal(err)
+			}
+			for range connections {
+				_, cancel := e.Guard(b.Context(), p)
+				defer cancel()
+			}
+			for b.Loop() {
+				b.StopTimer()
+				g := e.start(b, "bob", handstamp.ModeSession)
+				b.StartTimer()
+				if _, err := e.EndSession(b.Context(), g.Session.ID, handstamp.EndOptions{}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
 }

@@ -16,7 +16,7 @@ import (
 // Inspection is what can be said about one credential, for people who look into why it is accepted or refused. It holds
 // no secret.
 type Inspection struct {
-	Kind string // "session token", "refresh token", "service key", "setup token", "value token" or "no credential"
+	Kind string // "session token", "anonymous session token", "refresh token", "service key", "setup token", "value token" or "no credential"
 	// Err is nil if the credential is accepted now for what it is for; otherwise why not: a *DeniedError names the check,
 	// the event and the time. Any other error means that it could not be found out.
 	Err        error
@@ -60,7 +60,9 @@ func (a *Auth) inspectOpaque(ctx context.Context, kind token.Kind, text string) 
 	in := Inspection{Kind: kind.String()}
 	looking := *a.Verifier
 	looking.quiet = true // or a look at an idle session would keep it alive
-	in.Principal, in.Err = looking.VerifyToken(ctx, text)
+	if in.Principal, in.Err = looking.VerifyToken(ctx, text); kind == token.Anonymous {
+		_, in.Err = a.anonymousBy(ctx, text)
+	}
 	hash, err := token.Parse(kind, text)
 	if err != nil {
 		return in

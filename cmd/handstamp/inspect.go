@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -97,13 +98,15 @@ func (t *tool) inspect(ctx context.Context, text string) (*inspection, error) {
 		in.accept(found.Principal)
 	}
 	kind, _ := token.KindOf(text)
-	if err := t.elsewhere(); err != nil && in.Check != "checksum" && (kind == token.Reference || kind == token.Refresh) {
+	if err := t.elsewhere(); err != nil && in.Check != "checksum" && (kind == token.Reference || kind == token.Anonymous || kind == token.Refresh) {
 		return nil, err
 	}
 	in.known(found)
 	switch {
 	case kind == token.Reference:
 		in.Kind = "a session token (hs_s_): it stands for a session that the server keeps"
+	case kind == token.Anonymous:
+		in.Kind = "a visitor's token (hs_a_): it stands for a session without a user, and logs nobody in"
 	case kind == token.Refresh:
 		in.refreshWords(found)
 	case kind == token.ServiceKey:
@@ -130,7 +133,7 @@ func (in *inspection) accept(p handstamp.Principal) {
 // noCredential says what else it may be that was taken for a credential.
 func (in *inspection) noCredential(text string) {
 	in.Kind = "nothing that Handstamp made"
-	in.Meaning = "it has neither a prefix of ours (hs_s_, hs_r_, hs_k_) nor the form of a value token, so it is refused before anything is looked up"
+	in.Meaning = "it has neither a prefix of ours (hs_s_, hs_a_, hs_r_, hs_k_) nor the form of a value token, so it is refused before anything is looked up"
 	for _, id := range [][2]string{{"usr_", "a user"}, {"ses_", "a session"}, {"key_", "a service key"}, {"evt_", "an audit entry"}, {"vrf_", "a verifier"}} {
 		if strings.HasPrefix(text, id[0]) {
 			in.Kind, in.Meaning = "the id of "+id[1], "an id is public and opens nothing: it is no credential"
@@ -216,7 +219,7 @@ func (in *inspection) print(a *app) error {
 		add("stops", when(time.Time(*in.ExpiresAt), now))
 	}
 	if s := in.Session; s != nil {
-		add("session", fmt.Sprintf("%s of %s, mode %s, transport %s", s.ID, s.User, s.Mode, s.Transport))
+		add("session", fmt.Sprintf("%s of %s, mode %s, transport %s", s.ID, cmp.Or(s.User, "nobody"), s.Mode, s.Transport))
 		add("began", strings.TrimSpace(when(time.Time(s.CreatedAt), now)+" "+from(s)))
 		add("last seen", when(time.Time(s.LastSeenAt), now))
 		add("idle end", when(time.Time(s.IdleExpiresAt), now))

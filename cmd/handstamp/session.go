@@ -33,7 +33,7 @@ type sessionView struct {
 
 func viewSession(s handstamp.Session) sessionView {
 	v := sessionView{
-		ID: s.ID, User: s.User, Mode: s.Mode, Transport: s.Transport, CreatedAt: stamp(s.CreatedAt), LastSeenAt: stamp(s.SeenAt),
+		ID: s.ID, User: userOf(s), Mode: s.Mode, Transport: s.Transport, CreatedAt: stamp(s.CreatedAt), LastSeenAt: stamp(s.SeenAt),
 		ExpiresAt: stamp(s.ExpiresAt), IdleExpiresAt: stamp(s.IdleExpiresAt()), IP: s.IP, UserAgent: s.UserAgent,
 	}
 	if s.Mode == handstamp.ModeToken {
@@ -190,4 +190,12 @@ func (t *tool) endSessions(ctx context.Context, ids []handstamp.SessionID, opt h
 		return nil, fmt.Errorf("there is no session %s (%d others ended): see handstamp session list", strings.Join(unknown, ", "), len(ended))
 	}
 	return ended, nil
+}
+
+// userOf is whose session it is; a visitor's is nobody's.
+func userOf(s handstamp.Session) handstamp.UserID {
+	if s.IsAnonymous() {
+		return ""
+	}
+	return s.User
 }
