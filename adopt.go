@@ -1,6 +1,7 @@
 package handstamp
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -42,8 +43,9 @@ func (p Proof) Replacing(credential string, issued time.Time) Proof {
 // its issue, when they ever were. A session that began this way proved its user when the old credential was issued: a
 // rule like [MaxAuthAge] asks for a login.
 //
-// How a session ended is remembered until its absolute end. Before that has passed since the switch, take Adopt out again
-// or let prove refuse, lest an old credential that still lives opens a second session.
+// How a session ended is remembered until its absolute end, which is not shortened for these sessions. Before that has
+// passed since the switch, take Adopt out again or let prove refuse, lest an old credential that still lives opens a
+// second session. Sessions are of ModeSession or ModeHybrid.
 //
 // Put Adopt before Require and Optional. It needs Options.Secrets, and panics without: sessions would be adopted anew
 // after each restart. It writes cookies; a client that sends the old token as a header exchanges it at
@@ -62,8 +64,7 @@ func (a *Auth) Adopt(prove func(*http.Request) (Proof, error)) func(http.Handler
 			switch {
 			case err == nil:
 				r = r.Clone(r.Context())
-				//nolint:gosec // a request's cookie has no attributes
-				r.AddCookie(&http.Cookie{Name: a.cookies.session, Value: g.AccessToken.Reveal()})
+				a.cookies.put(r, a.cookies.session, g.AccessToken.Reveal())
 			case !notAdopted(err):
 				a.Deny(w, r, err)
 				return
@@ -76,8 +77,7 @@ func (a *Auth) Adopt(prove func(*http.Request) (Proof, error)) func(http.Handler
 // carriesOurs reports whether a request has a credential that only Handstamp can judge.
 func (a *Auth) carriesOurs(r *http.Request) bool {
 	text, ok, err := bearer(r)
-	_, ours := token.KindOf(text)
-	if err != nil || ok && ours {
+	if err != nil || ok && a.isOurs(text) {
 		return true
 	}
 	for _, name := range []string{a.cookies.session, a.cookies.refresh} {
@@ -88,6 +88,13 @@ func (a *Auth) carriesOurs(r *http.Request) bool {
 	return false
 }
 
+// isOurs reports whether a token is one that Handstamp made, good or over.
+func (a *Auth) isOurs(text string) bool {
+	_, prefixed := token.KindOf(text)
+	_, _, genuine := a.genuine(text)
+	return prefixed || genuine
+}
+
 // notAdopted tells a visitor from an outage.
 func notAdopted(err error) bool {
 	return errors.Is(err, ErrUnauthenticated) || errors.Is(err, ErrDisabled) || errors.Is(err, ErrOrigin)
@@ -96,8 +103,11 @@ func notAdopted(err error) bool {
 func (a *Auth) adopt(w http.ResponseWriter, r *http.Request, prove func(*http.Request) (Proof, error)) (Grant, error) {
 	for try := 0; ; try++ {
 		p, err := prove(r)
-		if err != nil {
+		if notAdopted(err) {
 			return Grant{}, err
+		}
+		if err != nil { // whatever it says, it is about the old system and no answer to this request
+			return Grant{}, &UnavailableError{Err: fmt.Errorf("look at the old credential: %v", err)} //nolint:errorlint // so that nothing it wraps is taken for an answer
 		}
 		if p.user == "" || !p.legacy.isSet() || p.Transport == TransportBearer {
 			return Grant{}, errors.New("handstamp: Adopt: the Proof comes from Prove and then Replacing, and its transport is a cookie")
@@ -119,12 +129,16 @@ func (a *Auth) startAdopted(ctx context.Context, p Proof) (Grant, error) {
 	if len(a.adoptKeys) == 0 {
 		return Grant{}, errors.New("handstamp: Proof.Replacing needs Options.Secrets")
 	}
+	p.Mode, p.Transport = cmp.Or(p.Mode, a.opt.Modes[0]), p.transport(a.opt)
+	if p.Mode == ModeToken { // its record is gone minutes after a log-out, and the old credential would log in again
+		return Grant{}, errors.New("handstamp: Proof.Replacing is for ModeSession and ModeHybrid")
+	}
 	for try := 0; ; try++ {
 		g, err := a.adoptedBefore(ctx, p)
 		if !errors.Is(err, ErrNotFound) {
 			return g, err
 		}
-		if p.stamp != 0 && !p.legacy.issued.After(p.endedAt) {
+		if p.stamp != 0 && !a.issuedAt(p.legacy).After(p.endedAt) {
 			return Grant{}, denied(ReasonRevoked, "ended_since_issued")
 		}
 		p.provedAt, p.legacy.judged = a.issuedAt(p.legacy), true
@@ -147,53 +161,51 @@ func (a *Auth) issuedAt(l legacy) time.Time {
 // adoptedBefore gives the session that an old credential opened before, as long as it still has the secrets that it began
 // with. ErrNotFound if there is none.
 func (a *Auth) adoptedBefore(ctx context.Context, p Proof) (Grant, error) {
-	for _, key := range a.adoptKeys {
-		var s Session
-		s.Mode = p.Mode
-		if s.Mode == "" {
-			s.Mode = a.opt.Modes[0]
-		}
-		sec := a.adopted(&s, key, p.legacy)
-		found, err := a.store.Sessions().Find(ctx, Lookup{Session: s.ID})
-		switch {
-		case errors.Is(err, ErrNotFound):
-			continue
-		case err != nil:
-			return Grant{}, fmt.Errorf("find the adopted session: %w", err)
-		}
-		now, err := a.issueTime()
-		if err != nil {
-			return Grant{}, err
-		}
-		is := found.Session
-		is.SeenAt = a.seen.latest(is.ID, is.SeenAt)
-		if err := judge(is, found.Subject, now); err != nil {
-			return Grant{}, err
-		}
-		if is.User != p.user || is.Mode != s.Mode || is.Key != s.Key || is.Refresh.Nonce != s.Refresh.Nonce || is.Refresh.Generation != 0 {
-			return Grant{}, denied(ReasonRevoked, "adopted_and_renewed")
-		}
-		return a.grant(found, sec, now)
+	found, err := a.store.Sessions().Find(ctx, Lookup{Session: adoptedID(p.legacy)})
+	if err != nil {
+		return Grant{}, fmt.Errorf("find the adopted session: %w", err)
 	}
-	return Grant{}, ErrNotFound
+	now, err := a.issueTime()
+	if err != nil {
+		return Grant{}, err
+	}
+	is := found.Session
+	is.SeenAt = a.seen.latest(is.ID, is.SeenAt)
+	if err := judge(is, found.Subject, now); err != nil {
+		return Grant{}, err
+	}
+	for _, key := range a.adoptKeys {
+		s := Session{Mode: p.Mode, Transport: p.Transport}
+		sec := adopted(&s, key, p.legacy)
+		same := is.User == p.user && is.Mode == s.Mode && is.Transport == s.Transport
+		if same && is.Key == s.Key && is.Refresh.Nonce == s.Refresh.Nonce && is.Refresh.Generation == 0 {
+			return a.grant(found, sec, now)
+		}
+	}
+	return Grant{}, denied(ReasonRevoked, "adopted_and_renewed")
 }
 
-// adopted gives a session the id and the secrets that follow from an old credential, under a key that only processes with
-// our secret have. The id is a UUID of version 7 (RFC 9562 section 5.7) like any other, but for its time: in lists, and for
-// who is evicted first, an adopted session is older than every other.
-func (a *Auth) adopted(s *Session, key []byte, l legacy) secrets {
-	derive := func(label string) [sha256.Size]byte {
-		mac := hmac.New(sha256.New, key)
-		mac.Write([]byte(label))
-		mac.Write(l.hash[:])
-		return [sha256.Size]byte(mac.Sum(nil))
-	}
-	sum := derive("id")
+// adoptedID is the id of the session that an old credential opens. No key is in it, so that it stays the same when the
+// secret is rotated: one credential never opens two sessions. It is a UUID of version 7 (RFC 9562 section 5.7) like any
+// other, but for its time: in lists, and for who is evicted first, an adopted session is older than every other.
+func adoptedID(l legacy) SessionID {
+	sum := sha256.Sum256(append([]byte(adoptLabel+"/id"), l.hash[:]...))
 	var uuid [16]byte
 	copy(uuid[6:], sum[:])
 	uuid[6], uuid[8] = uuid[6]&0x0f|0x70, uuid[8]&0x3f|0x80
-	s.ID = id.SessionFromBytes(uuid)
+	return id.SessionFromBytes(uuid)
+}
 
+// adopted gives a session its id, and the secrets that follow from an old credential under a key that only processes with
+// our secret have. What the client holds them in is part of it: nothing that was made for a cookie is put into a body.
+func adopted(s *Session, key []byte, l legacy) secrets {
+	derive := func(label string) [sha256.Size]byte {
+		mac := hmac.New(sha256.New, key)
+		mac.Write([]byte(label + "/" + string(s.Transport)))
+		mac.Write(l.hash[:])
+		return [sha256.Size]byte(mac.Sum(nil))
+	}
+	s.ID = adoptedID(l)
 	var sec secrets
 	switch s.Mode {
 	case ModeSession:

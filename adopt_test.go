@@ -2,7 +2,6 @@ package handstamp_test
 
 import (
 	"errors"
-	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -12,7 +11,6 @@ import (
 	"time"
 
 	"github.com/handstamp/handstamp"
-	"github.com/handstamp/handstamp/id"
 	"github.com/handstamp/handstamp/token"
 )
 
@@ -56,6 +54,11 @@ func (b *before) handler() http.Handler {
 	})))
 }
 
+// adoptable are the modes in which a log-out is remembered for long enough.
+func adoptable() []handstamp.Mode {
+	return []handstamp.Mode{handstamp.ModeSession, handstamp.ModeHybrid}
+}
+
 func newBefore(t testing.TB, b backing, mode handstamp.Mode) *before {
 	e := setup{store: b.open(t)}.open(t)
 	old := e.clock.Now().Add(-time.Hour)
@@ -68,7 +71,7 @@ func newBefore(t testing.TB, b backing, mode handstamp.Mode) *before {
 // TestAdopt: who was logged in before is logged in, gets our cookie, and needs the old one no more.
 func TestAdopt(t *testing.T) {
 	for _, back := range backends() {
-		for _, mode := range modes() {
+		for _, mode := range adoptable() {
 			t.Run(back.name+"/"+string(mode), func(t *testing.T) {
 				b := newBefore(t, back, mode)
 				first := b.ask("ada-1")
@@ -109,7 +112,7 @@ func TestAdopt(t *testing.T) {
 // TestAdoptEnds: what ended stays ended, though the old cookie is sent and the old system would still take it.
 func TestAdoptEnds(t *testing.T) {
 	for _, back := range backends() {
-		for _, mode := range modes() {
+		for _, mode := range adoptable() {
 			t.Run(back.name+"/"+string(mode), func(t *testing.T) {
 				b := newBefore(t, back, mode)
 				first := b.ask("ada-1")
@@ -327,7 +330,8 @@ func TestAdoptProvesOnceMore(t *testing.T) {
 			if asked++; asked <= ends {
 				must[handstamp.Ended](t)(b.e.EndUser(r.Context(), "ada", handstamp.EndOptions{}))
 			}
-			return p.Replacing("old", b.e.clock.Now().Add(time.Second)), err
+			b.e.clock.Advance(time.Second)
+			return p.Replacing("old", b.e.clock.Now()), err
 		})(b.e.Require()(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})))
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, httptest.NewRequest("GET", "https://app.example.com/", nil))
@@ -337,20 +341,98 @@ func TestAdoptProvesOnceMore(t *testing.T) {
 	}
 }
 
-// TestAdoptedIDsSayNothing: the public id of an adopted session and its secrets are derived apart.
-func TestAdoptedIDsSayNothing(t *testing.T) {
+// TestAdoptRotation: while the secret is rotated one old credential opens one session, and after the rotation it does not
+// open another one.
+func TestAdoptRotation(t *testing.T) {
+	newer := []byte("a newer secret for tests, also used by nobody else, 42")
 	b := newBefore(t, backends()[0], handstamp.ModeSession)
-	first := b.ask("ada-1")
-	bytes := must[[16]byte](t)(id.SessionBytes(handstamp.SessionID(strings.Fields(first.Body.String())[1])))
-	text := strings.TrimPrefix(first.Result().Cookies()[0].Value, "hs_s_")
-	secret := new(big.Int)
-	for _, c := range text[:len(text)-6] {
-		digit := strings.IndexRune("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz", c)
-		secret.Add(secret.Mul(secret, big.NewInt(62)), big.NewInt(int64(digit)))
+	with := func(secrets ...[]byte) *before {
+		e := setup{store: b.e.store, now: b.e.clock.Now, change: func(o *handstamp.Options) { o.Secrets = secrets }}.open(t)
+		return &before{e: e, mode: b.mode, who: b.who, issued: b.issued}
 	}
-	// The four bits of the version and two of the variant are fixed; the rest would show.
-	if want := secret.FillBytes(make([]byte, 32))[3:10]; slices.Equal(want, bytes[9:16]) {
-		t.Error("the id holds bytes of the secret")
+	both := with(newer, testSecret())
+	first := both.ask("ada-1")
+	if w := b.ask("ada-1"); w.Code != 401 { // it cannot derive what the other made, and makes no second session
+		t.Errorf("a process that does not have the newer secret yet: %d %s", w.Code, w.Body)
+	}
+	r := visit("POST", first)
+	must[handstamp.Ended](t)(both.e.LogOutRequest(httptest.NewRecorder(), r, handstamp.EndOptions{}))
+	for name, p := range map[string]*before{"before": b, "during": both, "after": with(newer)} {
+		if w := p.ask("ada-1"); w.Code != 401 {
+			t.Errorf("%s the rotation, after the log-out: %d", name, w.Code)
+		}
+	}
+	if list := must[[]handstamp.Session](t)(b.e.Sessions(t.Context(), handstamp.SessionFilter{User: "ada"})); len(list) != 0 {
+		t.Errorf("sessions: %v", list)
+	}
+}
+
+// TestAdoptKeepsToItsTransport: what was made for a cookie that no script can read is not given out as a text, nor the
+// other way round.
+func TestAdoptKeepsToItsTransport(t *testing.T) {
+	b := newBefore(t, backends()[0], handstamp.ModeSession)
+	exchange := func(text string) (handstamp.Grant, error) {
+		p := b.e.prove(t, "ada", handstamp.ModeSession)
+		p.Transport = handstamp.TransportBearer
+		return b.e.Start(t.Context(), p.Replacing(text, b.issued[text]))
+	}
+	if w := b.ask("ada-1"); w.Code != 200 {
+		t.Fatal(w.Code)
+	}
+	_, err := exchange("ada-1")
+	wantReason(t, err, handstamp.ReasonRevoked)
+	must[handstamp.Grant](t)(exchange("ada-2"))
+	if w := b.ask("ada-2"); w.Code != 401 || len(w.Result().Cookies()) != 0 {
+		t.Errorf("%d", w.Code)
+	}
+}
+
+// TestAdoptClocks: an old system whose clock is ahead gets nothing past "log out everywhere", and how a session ended is
+// remembered to the full length of its life.
+func TestAdoptClocks(t *testing.T) {
+	b := newBefore(t, backends()[0], handstamp.ModeSession)
+	must[handstamp.Ended](t)(b.e.EndUser(t.Context(), "ada", handstamp.EndOptions{}))
+	b.issued["ada-1"] = b.e.clock.Now().Add(time.Hour)
+	if w := b.ask("ada-1"); w.Code != 401 {
+		t.Errorf("issued in the future: %d", w.Code)
+	}
+	began := b.e.clock.Now()
+	first := b.ask("bob-1")
+	must[handstamp.Ended](t)(b.e.LogOutRequest(httptest.NewRecorder(), visit("POST", first), handstamp.EndOptions{}))
+	s := must[handstamp.Session](t)(b.e.Session(t.Context(), handstamp.SessionID(strings.Fields(first.Body.String())[1])))
+	if !s.ExpiresAt.Equal(began.Add(720 * time.Hour)) {
+		t.Errorf("the tombstone stays until %v", s.ExpiresAt.Sub(began))
+	}
+	token := b.e.prove(t, "bob", handstamp.ModeToken)
+	if _, err := b.e.Start(t.Context(), token.Replacing("x", time.Time{})); err == nil {
+		t.Error("a session that is forgotten in minutes was adopted")
+	}
+}
+
+// TestAdoptBeside: an empty cookie of ours is none; a value token of ours in the header is ours; what the old system says
+// is never an answer of ours.
+func TestAdoptBeside(t *testing.T) {
+	b := newBefore(t, backends()[0], handstamp.ModeSession)
+	r := httptest.NewRequest("GET", "https://app.example.com/", nil)
+	r.Header.Set("Cookie", "a=1; __Host-handstamp=; legacy=ada-1")
+	w := httptest.NewRecorder()
+	b.handler().ServeHTTP(w, r)
+	if w.Code != 200 {
+		t.Errorf("beside a cookie that was cleared: %d %s", w.Code, w.Body)
+	}
+	g := b.e.start(t, "bob", handstamp.ModeToken)
+	r = httptest.NewRequest("GET", "https://app.example.com/", nil)
+	r.Header.Set("Authorization", "Bearer "+g.AccessToken.Reveal())
+	r.AddCookie(&http.Cookie{Name: "legacy", Value: "ada-2"})
+	w = httptest.NewRecorder()
+	b.handler().ServeHTTP(w, r)
+	if !strings.HasPrefix(w.Body.String(), "bob ") || len(w.Result().Cookies()) != 0 {
+		t.Errorf("beside our token: %d %s %v", w.Code, w.Body, w.Result().Cookies())
+	}
+	for _, err := range []error{handstamp.ErrNotFound, handstamp.ErrForbidden, handstamp.ErrMode} {
+		if b.down = err; b.ask("ada-2").Code != 503 {
+			t.Errorf("%v of the old system is taken for an answer", err)
+		}
 	}
 }
 

@@ -39,8 +39,7 @@ func (a *Auth) Anonymous(w http.ResponseWriter, r *http.Request) (SessionID, err
 	}
 	a.cookies.setGuest(w, secret.Reveal(), s.ExpiresAt.Sub(a.now()))
 	// Whoever asks again while answering the same request gets the same session.
-	//nolint:gosec // a request's cookie has no attributes
-	r.AddCookie(&http.Cookie{Name: a.cookies.guest, Value: secret.Reveal()})
+	a.cookies.put(r, a.cookies.guest, secret.Reveal())
 	return s.ID, nil
 }
 
@@ -163,15 +162,16 @@ func (s *Starting) carry(ctx context.Context, tx Tx) error {
 	if len(names) == 0 {
 		return nil
 	}
-	var from []SessionID
-	if s.proof.replaces != "" && s.proof.replacing == s.proof.user {
+	from := []SessionID{s.proof.visitor}
+	if s.proof.carries && s.proof.replacing == s.proof.user {
 		from = append(from, s.proof.replaces)
 	}
-	if s.proof.visitor != "" {
-		from = append(from, s.proof.visitor)
-	}
 	for _, sid := range from {
-		if err := tx.Carry(ctx, sid, s.session.ID, names); err != nil {
+		if sid == "" {
+			continue
+		}
+		c := Carrying{From: sid, To: s.session.ID, Names: names, Limit: maxDataBytes, Now: s.now}
+		if err := tx.Carry(ctx, c); err != nil {
 			return fmt.Errorf("carry session data over: %w", err)
 		}
 	}

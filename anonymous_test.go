@@ -325,3 +325,105 @@ func TestInspectAnonymous(t *testing.T) {
 		t.Errorf("cut off: %+v", in)
 	}
 }
+
+// TestAnonymousDataOfOneVisitor: what a visitor had goes to one login, and to none once its session is over: not to a
+// second login with the same cookie, nor after a log-out to whoever logs in next.
+func TestAnonymousDataOfOneVisitor(t *testing.T) {
+	for _, b := range backends() {
+		t.Run(b.name, func(t *testing.T) {
+			e := setup{store: b.open(t), change: func(o *handstamp.Options) { o.Carry = []string{"cart"} }}.open(t)
+			basket := handstamp.NewData[string](e.Auth, "cart")
+			login := func(user handstamp.UserID, r *http.Request) handstamp.SessionID {
+				return must[handstamp.Grant](t)(e.Login(httptest.NewRecorder(), r, e.prove(t, user, handstamp.ModeSession))).Session.ID
+			}
+			has := func(what string, s handstamp.SessionID, want string) {
+				t.Helper()
+				if got, _, err := basket.Get(t.Context(), s); got != want || err != nil {
+					t.Errorf("%s: %q %v, want %q", what, got, err, want)
+				}
+			}
+			s, w := e.anonymous(t)
+			if err := basket.Set(t.Context(), s, "tea"); err != nil {
+				t.Fatal(err)
+			}
+			// Two logins with one cookie at once: both saw the visitor alive before either began.
+			requests := []*http.Request{visit("POST", w), visit("POST", w)}
+			var o [2]handstamp.StartOptions
+			for i, r := range requests {
+				o[i] = must[handstamp.StartOptions](t)(e.FromRequest(r, handstamp.StartOptions{Mode: handstamp.ModeSession}))
+			}
+			for i, user := range []handstamp.UserID{"ada", "bob"} {
+				p := e.prove(t, user, handstamp.ModeSession)
+				p.StartOptions = o[i]
+				g := must[handstamp.Grant](t)(e.Start(t.Context(), p))
+				has("login "+string(user), g.Session.ID, map[handstamp.UserID]string{"ada": "tea", "bob": ""}[user])
+			}
+			// On a shared machine.
+			s, w = e.anonymous(t)
+			if err := basket.Set(t.Context(), s, "coffee"); err != nil {
+				t.Fatal(err)
+			}
+			out := httptest.NewRecorder()
+			must[handstamp.Ended](t)(e.LogOutRequest(out, visit("POST", w), handstamp.EndOptions{}))
+			cleared := false
+			for _, c := range out.Result().Cookies() {
+				cleared = cleared || c.Name == "__Host-handstamp-guest" && c.MaxAge < 0
+			}
+			if !cleared {
+				t.Error("the visitor's cookie stays after a log-out")
+			}
+			has("after a log-out", login("bob", visit("POST", w)), "")
+
+			// The user's own session that was ended for all leaves nothing behind either.
+			in := httptest.NewRecorder()
+			g := must[handstamp.Grant](t)(e.Login(in, visit("POST"), e.prove(t, "ada", handstamp.ModeSession)))
+			if err := basket.Set(t.Context(), g.Session.ID, "thief's"); err != nil {
+				t.Fatal(err)
+			}
+			must[handstamp.Ended](t)(e.EndUser(t.Context(), "ada", handstamp.EndOptions{}))
+			has("after the end of all", login("ada", visit("POST", in)), "")
+		})
+	}
+}
+
+// TestAnonymousOnce: a request with a cookie that has run out gets one new session, however often it is asked for while it
+// is answered.
+func TestAnonymousOnce(t *testing.T) {
+	e := newEngine(t, nil)
+	_, w := e.anonymous(t)
+	e.clock.Advance(2 * time.Hour)
+	r := visit("POST", w)
+	first := must[handstamp.SessionID](t)(e.Anonymous(httptest.NewRecorder(), r))
+	again := httptest.NewRecorder()
+	if second := must[handstamp.SessionID](t)(e.Anonymous(again, r)); second != first || len(again.Result().Cookies()) != 0 {
+		t.Errorf("%s, then %s", first, second)
+	}
+	if s, ok, err := e.Visitor(r); s != first || !ok || err != nil {
+		t.Errorf("Visitor = %s %v %v", s, ok, err)
+	}
+	r = withCookies("GET", "/", w) // form tokens set a cookie in the same way
+	r.AddCookie(&http.Cookie{Name: "__Host-handstamp-form", Value: ""})
+	token := e.FormToken(httptest.NewRecorder(), r)
+	r.Method, r.Header["Sec-Fetch-Site"] = "POST", []string{"same-origin"}
+	r.PostForm = map[string][]string{handstamp.FormField: {token}}
+	r.Form = r.PostForm
+	if err := e.CheckForm(r); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestAdoptAgainKeepsTheVisitor: a session that is given once more takes nothing along, so the visitor's goes on.
+func TestAdoptAgainKeepsTheVisitor(t *testing.T) {
+	b := newBefore(t, backends()[0], handstamp.ModeSession)
+	b.ask("ada-1") // its answer is lost
+	s, w := b.e.anonymous(t)
+	again := b.ask("ada-1", w)
+	for _, c := range again.Result().Cookies() {
+		if c.Name == "__Host-handstamp-guest" {
+			t.Errorf("the visitor's cookie is taken away: %v", c)
+		}
+	}
+	if got, ok, err := b.e.Visitor(visit("GET", w)); got != s || !ok || err != nil {
+		t.Errorf("the visitor's session: %s %v %v", got, ok, err)
+	}
+}

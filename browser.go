@@ -1,9 +1,11 @@
 package handstamp
 
 import (
+	"context"
 	"net/http"
 	"strings"
 
+	"github.com/handstamp/handstamp/revoke"
 	"github.com/handstamp/handstamp/token"
 )
 
@@ -18,12 +20,14 @@ func (a *Auth) LoginWith(w http.ResponseWriter, r *http.Request, o StartOptions,
 	if err != nil {
 		return Grant{}, err
 	}
+	var left bool
+	o.left = &left
 	g, err := login(o)
 	if err != nil {
 		return Grant{}, err
 	}
 	a.Deliver(w, g)
-	if o.visitor != "" {
+	if left { // and not where a session was given once more: then the visitor's goes on
 		a.cookies.setGuest(w, "", 0)
 	}
 	return g, nil
@@ -33,16 +37,37 @@ func (a *Auth) LoginWith(w http.ResponseWriter, r *http.Request, o StartOptions,
 // cookies: with the cookie of a session that lives on, its browser would lose the one thing that could still end it.
 // Without a credential there is nothing to end, which is no error. If an end cannot be made durable, or the fleet was not
 // waited for, it fails, and the cookies stay: the user can try again.
-func (a *Auth) LogOutRequest(w http.ResponseWriter, r *http.Request, opt EndOptions) (Ended, error) {
+//
+// The visitor's session that the browser may have beside ends as well: on a shared machine the next user's login would
+// take its data along. also are credentials that came another way, such as in the body.
+func (a *Auth) LogOutRequest(w http.ResponseWriter, r *http.Request, opt EndOptions, also ...token.Secret) (Ended, error) {
 	if opt.Client == (Client{}) {
 		opt.Client = a.ClientOf(r)
 	}
-	ended, err := a.LogOutEach(r.Context(), a.Credentials(r), opt)
+	visitor, err := a.visitor(r)
+	if err != nil {
+		return Ended{}, err
+	}
+	ended, err := a.LogOutEach(r.Context(), append(a.Credentials(r), also...), opt)
 	if err != nil {
 		return ended, err
 	}
+	if visitor != "" {
+		if err := a.endVisitor(r.Context(), visitor); err != nil {
+			return ended, err
+		}
+		a.cookies.setGuest(w, "", 0)
+	}
 	a.ClearCookies(w)
 	return ended, nil
+}
+
+// endVisitor ends a session without a user. Nobody is told in the audit log, and it does not count.
+func (a *Auth) endVisitor(ctx context.Context, s SessionID) error {
+	_, err := Do(ctx, a, a.store.Work(), func(tx Tx) (Appended, error) {
+		return tx.Append(ctx, a.event(revoke.KindSession, string(s), revoke.End, "log-out", a.now()))
+	})
+	return err
 }
 
 // maxCredentials bounds the look-ups that one log-out may cost.

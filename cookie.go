@@ -152,6 +152,20 @@ func (c cookies) write(w http.ResponseWriter, name, value, path string, maxAge i
 	w.Header().Set("Cache-Control", "no-store")
 }
 
+// put makes a request carry a cookie that its answer sets, in the place of any of that name: two of them would be refused.
+func (c cookies) put(r *http.Request, name, value string) {
+	var kept []string
+	for _, line := range r.Header["Cookie"] {
+		for pair := range strings.SplitSeq(line, ";") {
+			pair = strings.Trim(pair, " \t")
+			if n, _, _ := strings.Cut(pair, "="); n != name && pair != "" {
+				kept = append(kept, pair)
+			}
+		}
+	}
+	r.Header["Cookie"] = []string{strings.Join(append(kept, name+"="+value), "; ")}
+}
+
 // maxValueCookieBytes is the largest value token for a cookie: browsers drop cookies of more than 4,096 bytes silently.
 const maxValueCookieBytes = 3 << 10
 

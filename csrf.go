@@ -168,8 +168,7 @@ func (a *Auth) FormToken(w http.ResponseWriter, r *http.Request) string {
 		value := base64.RawURLEncoding.EncodeToString(b[:])
 		a.cookies.write(w, a.cookies.form, value, "/", 0)
 		// A page may hold several forms: the second token of one request is bound like the first.
-		//nolint:gosec // a request's cookie has no attributes
-		r.AddCookie(&http.Cookie{Name: a.cookies.form, Value: value})
+		a.cookies.put(r, a.cookies.form, value)
 		binding = "cookie:" + value
 	}
 	var token [formTokenBytes]byte

@@ -209,13 +209,14 @@ func (a *Auth) writeGrants(ctx context.Context, want Subject, c Client, now time
 // LogOut ends the session behind any credential of it: good, expired or ended, as long as its signature, MAC or record
 // is genuine. An unknown credential is no error: there is nothing to end.
 func (a *Auth) LogOut(ctx context.Context, credential token.Secret, opt EndOptions) (Ended, error) {
-	s, err := a.sessionOf(ctx, credential.Reveal())
+	found, err := a.sessionOf(ctx, credential.Reveal())
 	if errors.Is(err, ErrNotFound) {
 		return Ended{}, nil
 	}
 	if err != nil {
 		return Ended{}, err
 	}
+	s := found.Session
 	if opt.Client.Actor == "" {
 		opt.Client.Actor = string(s.User)
 	}
@@ -239,19 +240,19 @@ func (a *Auth) LogOutEach(ctx context.Context, credentials []token.Secret, opt E
 }
 
 // sessionOf finds the record behind a genuine credential, whatever its state. It answers ErrNotFound for anything else.
-func (a *Auth) sessionOf(ctx context.Context, text string) (Session, error) {
+func (a *Auth) sessionOf(ctx context.Context, text string) (Found, error) {
 	l, user, ok := a.genuine(text)
 	if !ok {
-		return Session{}, ErrNotFound
+		return Found{}, ErrNotFound
 	}
 	found, err := a.store.Sessions().Find(ctx, l)
 	if err != nil {
-		return Session{}, fmt.Errorf("find the session: %w", err)
+		return Found{}, fmt.Errorf("find the session: %w", err)
 	}
 	if user != "" && found.Session.User != user {
-		return Session{}, ErrNotFound
+		return Found{}, ErrNotFound
 	}
-	return found.Session, nil
+	return found, nil
 }
 
 // genuine says which record a credential stands for, and for a value token whose it says it is.

@@ -243,3 +243,36 @@ func ExampleKeys() {
 	// session "" <nil>
 	// token "ada" <nil>
 }
+
+// What a login takes along, as a backend copies it: what is there already stays, and what does not fit is left out.
+func ExampleCarrying() {
+	ctx := context.Background()
+	store := memory.New()
+	auth := openAuth(store, handstamp.Options{})
+	defer auth.Close()
+	cart := handstamp.NewData[string](auth, "cart")
+	begin := func(user handstamp.UserID) handstamp.SessionID {
+		p, err := auth.Verify(browse("GET", "/", logIn(auth, user)))
+		fatal(err)
+		return p.Session
+	}
+	from, to := begin("ada"), begin("ada")
+	fatal(cart.Set(ctx, from, "tea"))
+	fatal(store.Work().Do(ctx, func(tx handstamp.Tx) error {
+		return tx.Carry(ctx, handstamp.Carrying{From: from, To: to, Names: []string{"cart"}, Limit: 16 << 10, Now: time.Now()})
+	}))
+	fmt.Println(cart.Get(ctx, to))
+	// Output: tea true <nil>
+}
+
+// A backend deletes what this rule names: a user's session at its absolute end, a visitor's soon after its idle end.
+func ExampleSwept() {
+	now := time.Now()
+	s := handstamp.Session{SeenAt: now, IdleTimeout: time.Hour, ExpiresAt: now.Add(720 * time.Hour)}
+	fmt.Println(handstamp.Swept(s, now.Add(2*time.Hour)), handstamp.Swept(s, now.Add(721*time.Hour)))
+	s.Mode = handstamp.ModeAnonymous
+	fmt.Println(handstamp.Swept(s, now.Add(2*time.Hour)))
+	// Output:
+	// false true
+	// true
+}

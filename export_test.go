@@ -40,3 +40,10 @@ func (v *Verifier) Guarded() int {
 	defer v.guards.mu.Unlock()
 	return max(len(v.guards.due), len(v.guards.of))
 }
+
+// GuardMoved is the number from which a connection hears events, after the store answered for it at another.
+func GuardMoved(asOf, head uint64) uint64 {
+	g := &guard{asOf: asOf, place: -1}
+	newGuards().move(g, Found{Subject: Subject{Head: head}})
+	return g.asOf
+}

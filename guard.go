@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/handstamp/handstamp/revoke"
@@ -35,6 +36,7 @@ func (v *Verifier) Guard(ctx context.Context, p Principal) (guarded context.Cont
 		end: end, user: p.User, session: p.Session, signingKey: p.more.signingKey, program: p.more.program,
 		asOf: p.more.asOf, due: p.ExpiresAt, idle: p.more.idle, place: -1,
 	}
+	q := g.query() // before anybody else can move it
 	if !v.guards.add(g) {
 		end(guardsClosed())
 		return ctx, func() {}
@@ -42,7 +44,7 @@ func (v *Verifier) Guard(ctx context.Context, p Principal) (guarded context.Cont
 	context.AfterFunc(ctx, func() { v.guards.remove(g) })
 	// What happened since p was found out is asked after the guard stands, so that nothing falls between.
 	now := v.moment()
-	switch verdict := v.log.Check(now.clock, g.query()); {
+	switch verdict := v.log.Check(now.clock, q); {
 	case verdict.Ended != 0:
 		end(&DeniedError{Reason: ReasonRevoked, Check: "event", By: verdict.Ended})
 	case !verdict.Fresh:
@@ -119,16 +121,16 @@ func (v *Verifier) watchGuards(ctx context.Context) {
 	}
 }
 
-// How many sessions are asked for at once, and how long for all of them together.
+// How many sessions are asked for at once, how long one question may take, and after how many failures in a row the
+// store counts as gone, so that the rest is not asked for.
 const (
 	guardAsks    = 8
 	guardTimeout = 3 * time.Second
+	guardFails   = 2 * guardAsks
 )
 
 // askAgain asks the store for each session, and ends the connections of those that are over or of which it cannot say.
 func (v *Verifier) askAgain(ctx context.Context, list []*guard) {
-	ctx, cancel := context.WithTimeout(ctx, guardTimeout)
-	defer cancel()
 	bySession := map[guardKey][]*guard{}
 	for _, g := range list {
 		k := guardKey{id: string(g.session) + "\x00" + g.signingKey}
@@ -138,11 +140,12 @@ func (v *Verifier) askAgain(ctx context.Context, list []*guard) {
 		bySession[k] = append(bySession[k], g)
 	}
 	var running sync.WaitGroup
+	var failed atomic.Int32 // in a row
 	free := make(chan struct{}, guardAsks)
 	for _, same := range bySession {
 		free <- struct{}{}
 		running.Go(func() {
-			v.askFor(ctx, same)
+			v.askFor(ctx, same, &failed)
 			<-free
 		})
 	}
@@ -150,8 +153,19 @@ func (v *Verifier) askAgain(ctx context.Context, list []*guard) {
 }
 
 // askFor asks for the one session that all of these connections belong to.
-func (v *Verifier) askFor(ctx context.Context, same []*guard) {
-	found, err := v.standing(ctx, same[0])
+func (v *Verifier) askFor(ctx context.Context, same []*guard, failed *atomic.Int32) {
+	var found Found
+	var err error = &UnavailableError{Err: errors.New("the store does not answer")}
+	if failed.Load() < guardFails {
+		ask, cancel := context.WithTimeout(ctx, guardTimeout)
+		found, err = v.standing(ask, same[0])
+		cancel()
+		if _, ok := errors.AsType[*UnavailableError](err); ok {
+			failed.Add(1)
+		} else {
+			failed.Store(0)
+		}
+	}
 	for _, g := range same {
 		if err != nil {
 			g.end(err)
@@ -168,7 +182,11 @@ func (v *Verifier) standing(ctx context.Context, g *guard) (Found, error) {
 		return Found{}, &UnavailableError{Err: errors.New("the lease has lapsed")}
 	}
 	if g.program != nil {
-		return v.program(ctx, g.program.Hash, v.now())
+		found, err := v.program(ctx, g.program.Hash, v.now())
+		if err != nil && !errors.Is(err, ErrUnauthenticated) {
+			err = &UnavailableError{Err: err}
+		}
+		return found, err
 	}
 	found, err := v.find.Find(ctx, Lookup{Session: g.session, SigningKey: g.signingKey})
 	switch {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -165,13 +166,13 @@ func TestGuardEnds(t *testing.T) {
 		idle, busy, hybrid := e.start(t, "ada", handstamp.ModeSession), e.start(t, "ada", handstamp.ModeSession), e.start(t, "ada", handstamp.ModeHybrid)
 		onIdle, onBusy, onHybrid := e.connection(t, idle), e.connection(t, busy), e.connection(t, hybrid)
 		p := must[handstamp.Principal](t)(e.verify(busy))
-		writes, finds := 0, 0
+		var writes, finds atomic.Int32
 		e.store.set(func(op string, call func() error) error {
 			switch op {
 			case "Touch":
-				writes++
+				writes.Add(1)
 			case "Find":
-				finds++
+				finds.Add(1)
 			}
 			return call()
 		})
@@ -179,8 +180,8 @@ func TestGuardEnds(t *testing.T) {
 			time.Sleep(time.Second)
 			e.Active(p)
 		}
-		if got := over(onHybrid); got != "open" || finds != 1 {
-			t.Errorf("after the value token's end: %s; %d look-ups, want the one at its end", got, finds)
+		if got := over(onHybrid); got != "open" || finds.Load() != 1 {
+			t.Errorf("after the value token's end: %s; %d look-ups, want the one at its end", got, finds.Load())
 		}
 		e.store.set(func(op string, call func() error) error {
 			if op == "Touch" {
@@ -188,8 +189,8 @@ func TestGuardEnds(t *testing.T) {
 			}
 			return call()
 		})
-		if writes > 9*2+1 {
-			t.Errorf("activity on a connection was written %d times in nine minutes; at most every 30 s is due", writes)
+		if n := writes.Load(); n > 9*2+1 {
+			t.Errorf("activity on a connection was written %d times in nine minutes; at most every 30 s is due", n)
 		}
 		time.Sleep(time.Minute + time.Second)
 		if a, b := over(onIdle), over(onBusy); a != string(handstamp.ReasonExpired) || b != "open" {
@@ -229,13 +230,13 @@ func TestGuardLapsedLease(t *testing.T) {
 			ada, bob := e.start(t, "ada", mode), e.start(t, "bob", mode)
 			adas, bobs := e.connection(t, ada), e.connection(t, bob)
 			e.cutLog()
-			finds := 0
+			var finds atomic.Int32
 			e.store.set(func(op string, call func() error) error {
 				if strings.HasPrefix(op, "log.") {
 					return errDown
 				}
 				if op == "Find" {
-					finds++
+					finds.Add(1)
 				}
 				return call()
 			})
@@ -243,8 +244,8 @@ func TestGuardLapsedLease(t *testing.T) {
 			if a, b := over(adas), over(bobs); a != "open" || b != "open" {
 				t.Errorf("%s: cut off the log: %s, %s", mode, a, b)
 			}
-			if finds == 0 || finds > 2*5 {
-				t.Errorf("%s: %d look-ups for two connections in 5 s of a lapsed lease of 2 s", mode, finds)
+			if n := finds.Load(); n == 0 || n > 2*5 {
+				t.Errorf("%s: %d look-ups for two connections in 5 s of a lapsed lease of 2 s", mode, n)
 			}
 			must[handstamp.Ended](t)(other.EndUser(t.Context(), "ada", handstamp.EndOptions{}))
 			time.Sleep(2*time.Second + 250*time.Millisecond)
@@ -328,17 +329,17 @@ func TestGuardRestored(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := bubble(t, nil)
 		ctx := e.connection(t, e.start(t, "ada", handstamp.ModeToken))
-		asked := 0
+		var asked atomic.Int32
 		e.store.set(func(op string, call func() error) error {
 			if op == "Find" {
-				asked++
+				asked.Add(1)
 			}
 			return call()
 		})
 		must[any](t)(e.store.Restored(t.Context(), true, time.Now()))
 		time.Sleep(3 * time.Second)
-		if got := over(ctx); got != "open" || asked == 0 {
-			t.Errorf("a restore that keeps sessions: %s, asked %d times", got, asked)
+		if got := over(ctx); got != "open" || asked.Load() == 0 {
+			t.Errorf("a restore that keeps sessions: %s, asked %d times", got, asked.Load())
 		}
 		must[any](t)(e.store.Restored(t.Context(), false, time.Now()))
 		time.Sleep(3 * time.Second)
@@ -519,4 +520,55 @@ func heapInUse() int64 {
 	runtime.GC()
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
+}
+
+// TestGuardManyConnections: asking for thousands of sessions ends none that the store answers for, and a store that is
+// gone is not asked thousands of times.
+func TestGuardManyConnections(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := bubble(t, nil)
+		var conns []context.Context
+		for n := range 3000 {
+			conns = append(conns, e.connection(t, e.start(t, handstamp.UserID(fmt.Sprint("user ", n)), handstamp.ModeSession)))
+		}
+		slow := func(op string, call func() error) error {
+			if op == "Find" {
+				time.Sleep(10 * time.Millisecond)
+			}
+			return call()
+		}
+		e.store.set(slow)
+		must[any](t)(e.store.Restored(t.Context(), true, time.Now()))
+		time.Sleep(10 * time.Second)
+		for n, ctx := range conns {
+			if got := over(ctx); got != "open" {
+				t.Fatalf("connection %d after a slow answer: %v", n, context.Cause(ctx))
+			}
+		}
+		var finds atomic.Int32
+		e.store.set(func(op string, _ func() error) error {
+			if op == "Find" {
+				finds.Add(1)
+				time.Sleep(3 * time.Second)
+			}
+			return errDown
+		})
+		time.Sleep(20 * time.Second)
+		for n, ctx := range conns {
+			if got := over(ctx); got != "don't know" {
+				t.Fatalf("connection %d of a store that is gone: %s", n, got)
+			}
+		}
+		if n := finds.Load(); n > 40 {
+			t.Errorf("the store that is gone was asked %d times", n)
+		}
+	})
+}
+
+// TestGuardLogWentBack: where a log numbers anew without being told of a restore, a connection hears what the new numbers
+// say.
+func TestGuardLogWentBack(t *testing.T) {
+	if g := handstamp.GuardMoved(1000, 5); g != 5 {
+		t.Errorf("a connection that was found good at number 5 hears events from %d on", g)
+	}
 }

@@ -193,7 +193,7 @@ func (s *guards) next() (due time.Time, ok bool) {
 func (s *guards) move(g *guard, found Found) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	g.asOf = max(g.asOf, found.Subject.Head)
+	g.asOf = found.Subject.Head // also down: a log that went back numbers anew, and a lower number only hears more
 	if g.place < 0 {
 		return
 	}

@@ -37,7 +37,9 @@ type StartOptions struct {
 
 	replaces  SessionID
 	replacing UserID
+	carries   bool      // replaces is alive
 	visitor   SessionID // the anonymous session that ends with the login
+	left      *bool     // set when it did
 }
 
 // User is whom the proof is about.

@@ -53,10 +53,12 @@ func (a *Auth) FromRequest(r *http.Request, o StartOptions) (StartOptions, error
 	if err != nil || !ok {
 		return o, nil // a broken cookie names no session; the new one overwrites it
 	}
-	s, err := a.sessionOf(r.Context(), text)
-	switch {
+	found, err := a.sessionOf(r.Context(), text)
+	switch s := found.Session; {
 	case err == nil && s.EndedBy == 0:
 		o.replaces, o.replacing = s.ID, s.User
+		s.SeenAt = a.seen.latest(s.ID, s.SeenAt)
+		o.carries = judge(s, found.Subject, a.now()) == nil
 	case err != nil && !errors.Is(err, ErrNotFound):
 		return StartOptions{}, err
 	}
@@ -127,7 +129,8 @@ func (a *Auth) Prepare(ctx context.Context, p Proof) (*Starting, error) {
 	a.setEnds(&s.session, now)
 	s.secrets = draw(&s.session)
 	if p.legacy.isSet() {
-		s.secrets = a.adopted(&s.session, a.adoptKeys[0], p.legacy)
+		s.secrets = adopted(&s.session, a.adoptKeys[0], p.legacy)
+		s.session.ExpiresAt = now.Add(a.absolute(s.session.Mode)).Truncate(time.Microsecond) // to the full: its tombstone counts
 	}
 	if a.opt.Permissions != nil {
 		g, err := a.opt.Permissions(ctx, p.user)
@@ -178,17 +181,26 @@ func (p StartOptions) transport(o Options) Transport {
 // setEnds fixes the absolute end, and the idle time, for a session's whole life. Ends are shortened at random by up to a
 // twentieth, never lengthened, so that what began together does not end together.
 func (a *Auth) setEnds(s *Session, now time.Time) {
-	absolute := a.opt.Session.AbsoluteTimeout
+	absolute := a.absolute(s.Mode)
 	switch s.Mode {
 	case ModeSession:
 		s.IdleTimeout = min(a.opt.Session.IdleTimeout, absolute)
-	case ModeToken:
-		absolute = a.opt.Token.StatelessTTL
 	case ModeHybrid:
-		absolute = a.opt.Refresh.AbsoluteTimeout
 		s.IdleTimeout = min(a.opt.Refresh.IdleTimeout, absolute)
 	}
 	s.ExpiresAt = now.Add(jitter(absolute)).Truncate(time.Microsecond)
+}
+
+// absolute is the longest that a session of a mode may live.
+func (a *Auth) absolute(m Mode) time.Duration {
+	switch m {
+	case ModeToken:
+		return a.opt.Token.StatelessTTL
+	case ModeHybrid:
+		return a.opt.Refresh.AbsoluteTimeout
+	default:
+		return a.opt.Session.AbsoluteTimeout
+	}
 }
 
 // jitter shortens a duration by up to 5 %. It needs to be uneven, not unpredictable.
@@ -334,6 +346,9 @@ func (s *Starting) evict(ctx context.Context, tx Tx) ([]revoke.Event, error) {
 		}
 	}
 	if s.proof.visitor != "" { // nobody's session: there is nobody to tell in the audit log
+		if s.proof.left != nil {
+			*s.proof.left = true
+		}
 		events = append(events, s.auth.event(revoke.KindSession, string(s.proof.visitor), revoke.End, "login", s.now))
 	}
 	return events, nil

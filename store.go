@@ -106,7 +106,7 @@ type Sessions interface {
 	// noted the activity found the session alive, by activity that may not have been written yet); never backwards, and
 	// never the record's Version. It may be lost by a crash.
 	Touch(ctx context.Context, seen map[SessionID]time.Time) error
-	// Sweep deletes at most limit records whose absolute end is before now, and whatever else of this store has run out
+	// Sweep deletes at most limit records that are over for good ([Swept]), and whatever else of this store has run out
 	// (counters of failed logins, one-time tokens, values of sessions that do not stand any more, see [Standing]). It says
 	// how many it deleted.
 	Sweep(ctx context.Context, now time.Time, limit int) (int, error)
@@ -159,6 +159,24 @@ type DatumWrite struct {
 	SeenAt  time.Time // activity of the session that is not written yet counts for the idle end, if it is later
 }
 
+// Carrying is what Tx.Carry copies: in the order of the names, each value that the session To does not have yet, if From
+// stands ([Standing]) at Now as the unit finds it. A value with which To would have more than Limit bytes is left out. A
+// name that From does not have, and a session that is not there, are no error.
+type Carrying struct {
+	From, To SessionID
+	Names    []string
+	Limit    int // of all names and values of To, in bytes
+	Now      time.Time
+}
+
+// Swept is the one rule for which records of sessions Sweep deletes: those whose absolute end is before now, and those
+// without a user as soon as they are over, since nothing refers to them but their own token. Activity may be written a
+// little late, so an idle end counts five minutes after.
+func Swept(s Session, now time.Time) bool {
+	over := s.EndedBy != 0 || s.IdleTimeout != 0 && s.SeenAt.Add(s.IdleTimeout+5*time.Minute).Before(now)
+	return s.ExpiresAt.Before(now) || s.IsAnonymous() && over
+}
+
 // UnitOfWork runs fn in one transaction: everything is durable when Do returns nil, and nothing has happened otherwise,
 // unless the error says that the outcome is unknown. fn may run again after a conflict between transactions and has no
 // effect outside tx. fn's error comes back as it is. Do does not nest.
@@ -179,9 +197,8 @@ type Tx interface {
 	PutSession(ctx context.Context, s Session) error
 	// Oldest returns the live sessions of a user at a time, but for the newest keep ones, oldest first; at most 1,000.
 	Oldest(ctx context.Context, u UserID, now time.Time, keep int) ([]SessionID, error)
-	// Carry copies the values of these names from one session to another, where they replace what is there. A name that
-	// the first session does not have, and a session that is not there, are no error.
-	Carry(ctx context.Context, from, to SessionID, names []string) error
+	// Carry copies values from one session to another; see [Carrying].
+	Carry(ctx context.Context, c Carrying) error
 	// Append is the last call of a unit that ends or changes something. It takes the numbers, writes the events and
 	// their effects, see [Appended]. Locks are taken in the order subject, session, log.
 	Append(ctx context.Context, e ...revoke.Event) (Appended, error)

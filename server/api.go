@@ -194,27 +194,16 @@ func (s *Server) logOut(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	credentials := s.auth.Credentials(r)
+	var also []token.Secret
 	if in.RefreshToken != nil {
-		credentials = append(credentials, token.NewSecret(*in.RefreshToken))
+		also = append(also, token.NewSecret(*in.RefreshToken))
 	}
-	ended, err := s.logOutOf(w, r, credentials, opt)
+	ended, err := s.auth.LogOutRequest(w, r, opt, also...)
 	if err != nil {
 		return err
 	}
-	return done(w, ended, opt)
-}
-
-// logOutOf ends the session behind each of the credentials of a request, and then clears the cookies. All of them, not the
-// first: with the cookie of a session that lives on, its browser would lose the one thing that could still end it.
-func (s *Server) logOutOf(w http.ResponseWriter, r *http.Request, credentials []token.Secret, opt handstamp.EndOptions) (handstamp.Ended, error) {
-	ended, err := s.auth.LogOutEach(r.Context(), credentials, opt)
-	if err != nil {
-		return handstamp.Ended{}, err
-	}
-	s.auth.ClearCookies(w)
 	s.clearSiteData(w)
-	return ended, nil
+	return done(w, ended, opt)
 }
 
 // clearSiteData asks the browser to forget what it keeps of this site (W3C Clear Site Data).

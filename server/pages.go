@@ -202,10 +202,10 @@ func (s *Server) logOutForm(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 		s.auth.ClearCookies(w)
-		s.clearSiteData(w)
-	} else if _, err := s.logOutOf(w, r, s.auth.Credentials(r), opt); err != nil {
+	} else if _, err := s.auth.LogOutRequest(w, r, opt); err != nil {
 		return err
 	}
+	s.clearSiteData(w)
 	http.Redirect(w, r, s.prefix+"/login", http.StatusSeeOther)
 	return nil
 }

@@ -69,11 +69,21 @@ func (o *Overlay) writeValues(changed map[handstamp.SessionID]change[[]handstamp
 }
 
 // Carry keeps copies aside until the commit.
-func (t *overTx) Carry(ctx context.Context, from, to handstamp.SessionID, names []string) error {
+func (t *overTx) Carry(ctx context.Context, c handstamp.Carrying) error {
 	if err := t.open(ctx); err != nil {
 		return fmt.Errorf("carry values: %w", err)
 	}
-	carry(&t.sessions, &t.values, move{from, to, names})
+	from, ok := t.sessions.get(c.From)
+	if !ok {
+		return nil
+	}
+	sub, err := t.Subject(ctx, from.User)
+	if err != nil {
+		return fmt.Errorf("carry values: %w", err)
+	}
+	if handstamp.Standing(*from, sub, c.Now) {
+		carry(&t.sessions, &t.values, c)
+	}
 	return nil
 }
 

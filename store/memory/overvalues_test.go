@@ -1,7 +1,6 @@
 package memory_test
 
 import (
-	"context"
 	"errors"
 	"testing"
 
@@ -61,7 +60,7 @@ func TestOverValuesUnknownCommit(t *testing.T) {
 	must(t, s.Values().Put(t.Context(), value(from, 0, 1)))
 	base.broken, base.happens = true, true
 	err := s.Work().Do(t.Context(), func(tx handstamp.Tx) error {
-		return carrier(tx).Carry(t.Context(), from.ID, to.ID, []string{"cart"})
+		return tx.Carry(t.Context(), handstamp.Carrying{From: from.ID, To: to.ID, Names: []string{"cart"}, Limit: 1 << 20, Now: at(2)})
 	})
 	if !errors.Is(err, errUnknown) {
 		t.Fatalf("Do = %v, want the base's error", err)
@@ -102,13 +101,4 @@ func TestOverSweepGoesOn(t *testing.T) {
 			t.Errorf("a value that should be gone has version %d (%v)", d.Version, err)
 		}
 	}
-}
-
-// carrier is a unit as one that carries values.
-func carrier(tx handstamp.Tx) interface {
-	Carry(ctx context.Context, from, to handstamp.SessionID, names []string) error
-} {
-	return tx.(interface {
-		Carry(ctx context.Context, from, to handstamp.SessionID, names []string) error
-	})
 }

@@ -245,7 +245,7 @@ func (r *records) sweep(l *sessionLayer, now time.Time, limit int) int {
 		if n >= limit {
 			break
 		}
-		if r.sessions[sid].ExpiresAt.Before(now) {
+		if handstamp.Swept(*r.sessions[sid], now) {
 			l.drop(sid)
 			n++
 		}

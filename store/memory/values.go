@@ -134,11 +134,13 @@ func valueOf(all []handstamp.Datum, name string) handstamp.Datum {
 }
 
 // Carry copies values from one session to another.
-func (t *tx) Carry(ctx context.Context, from, to handstamp.SessionID, names []string) error {
+func (t *tx) Carry(ctx context.Context, c handstamp.Carrying) error {
 	if err := t.open(ctx); err != nil {
 		return fmt.Errorf("carry values: %w", err)
 	}
-	carry(&t.sessions, &t.values, move{from, to, names})
+	if from, ok := t.sessions.get(c.From); ok && handstamp.Standing(*from, t.subject(from.User), c.Now) {
+		carry(&t.sessions, &t.values, c)
+	}
 	return nil
 }
 
@@ -147,25 +149,26 @@ type (
 	valueLayer   = layer[handstamp.SessionID, []handstamp.Datum]
 )
 
-// move is what is carried, and where.
-type move struct {
-	from, to handstamp.SessionID
-	names    []string
-}
-
-func carry(sessions *sessionLayer, values *valueLayer, m move) {
-	if _, ok := sessions.get(m.to); !ok {
+// carry copies what is not there yet and fits. Its caller knows that the session it is taken from stands.
+func carry(sessions *sessionLayer, values *valueLayer, c handstamp.Carrying) {
+	if _, ok := sessions.get(c.To); !ok {
 		return
 	}
-	source, _ := values.get(m.from)
-	all, _ := values.get(m.to)
+	source, _ := values.get(c.From)
+	all, _ := values.get(c.To)
 	after := slices.Clone(all)
-	for _, name := range m.names {
-		if at, found := placeOf(source, name); found {
-			after = with(after, source[at])
+	size := 0
+	for _, d := range after {
+		size += len(d.Name) + len(d.Data)
+	}
+	for _, name := range c.Names {
+		at, found := placeOf(source, name)
+		_, there := placeOf(after, name)
+		if more := len(name); found && !there && size+more+len(source[at].Data) <= c.Limit {
+			after, size = with(after, source[at]), size+more+len(source[at].Data)
 		}
 	}
-	values.put(m.to, after)
+	values.put(c.To, after)
 }
 
 // writeValues puts what a unit changed. What a session that is gone had went with it.

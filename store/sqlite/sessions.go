@@ -212,6 +212,10 @@ func (v *sessions) Touch(ctx context.Context, seen map[handstamp.SessionID]time.
 const (
 	sweepSessions = `DELETE FROM handstamp_sessions WHERE rowid IN (
 		SELECT rowid FROM handstamp_sessions WHERE expires_at < ?1 ORDER BY expires_at LIMIT ?2)`
+	// sweepVisitors is handstamp.Swept for sessions without a user; 300 s are the five minutes that activity may be late.
+	sweepVisitors = `DELETE FROM handstamp_sessions WHERE rowid IN (
+		SELECT rowid FROM handstamp_sessions WHERE mode = 'anonymous' AND CASE WHEN ended_by <> 0 THEN 0 ELSE seen_at + idle END < ?1 - 300000000
+		ORDER BY CASE WHEN ended_by <> 0 THEN 0 ELSE seen_at + idle END LIMIT ?2)`
 	sweepCounters = `DELETE FROM handstamp_counters WHERE key IN (
 		SELECT key FROM handstamp_counters WHERE expires_at < ?1 ORDER BY expires_at LIMIT ?2)`
 	sweepOneTimes = `DELETE FROM handstamp_one_times WHERE hash IN (
@@ -220,7 +224,7 @@ const (
 
 // Sweep implements handstamp.Sessions.
 func (v *sessions) Sweep(ctx context.Context, now time.Time, limit int) (int, error) {
-	n, err := v.s.sweep(ctx, now, limit, sweepSessions, sweepCounters, sweepOneTimes)
+	n, err := v.s.sweep(ctx, now, limit, sweepSessions, sweepVisitors, sweepCounters, sweepOneTimes)
 	if err != nil {
 		return 0, fmt.Errorf("sweep: %w", err)
 	}

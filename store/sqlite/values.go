@@ -101,19 +101,25 @@ func (u *unit) putValue(w handstamp.DatumWrite) error {
 	return err
 }
 
-// carryValue copies a value with its version. A session that is not there has no values and gets none.
+// carryValue copies a value with its version, if it fits and nothing is there. A session that is not there has no values
+// and gets none, and one that does not stand gives none.
 const carryValue = `INSERT INTO handstamp_data (session, name, data, version)
-	SELECT ?2, d.name, d.data, d.version FROM handstamp_data AS d
-	WHERE d.session = ?1 AND d.name = ?3 AND EXISTS (SELECT 1 FROM handstamp_sessions AS s WHERE s.id = ?2)
-	ON CONFLICT (session, name) DO UPDATE SET data = excluded.data, version = excluded.version`
+	SELECT ?3, d.name, d.data, d.version FROM handstamp_data AS d
+	JOIN handstamp_sessions AS s ON s.id = d.session JOIN handstamp_log AS l ON l.id = 1
+	LEFT JOIN handstamp_subjects AS u ON u.user = s.user
+	WHERE d.session = ?2 AND d.name = ?4 AND ` + lasting + ` AND ` + enabled + `
+	AND EXISTS (SELECT 1 FROM handstamp_sessions AS t WHERE t.id = ?3)
+	AND octet_length(d.name) + octet_length(d.data) + (SELECT coalesce(sum(octet_length(o.name) + octet_length(o.data)), 0)
+		FROM handstamp_data AS o WHERE o.session = ?3) <= ?5
+	ON CONFLICT (session, name) DO NOTHING`
 
 // Carry implements handstamp.Tx.
-func (u *unit) Carry(ctx context.Context, from, to handstamp.SessionID, names []string) error {
-	for _, name := range names {
+func (u *unit) Carry(ctx context.Context, c handstamp.Carrying) error {
+	for _, name := range c.Names {
 		if err := u.ready(ctx); err != nil {
 			return err
 		}
-		if _, err := u.exec(carryValue, string(from), string(to), name); err != nil {
+		if _, err := u.exec(carryValue, micros(c.Now), string(c.From), string(c.To), name, c.Limit); err != nil {
 			return fmt.Errorf("carry session data: %w", err)
 		}
 	}

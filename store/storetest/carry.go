@@ -23,7 +23,7 @@ func carries(t *testing.T, s SessionStore) {
 	set(t, s, other, "cart", "of another", 0, 9)
 	carry(t, s, from, to, "cart", "draft", "cart")
 	for name, want := range map[string]string{
-		"cart": "of the first", "draft": "of the first", "flash": "of the second", "cart2": "",
+		"cart": "of the first", "draft": "of the second", "flash": "of the second", "cart2": "",
 	} {
 		if got := string(get(t, s, to, name).Data); got != want {
 			t.Errorf("%q = %q after carrying, want %q", name, got, want)
@@ -38,14 +38,47 @@ func carries(t *testing.T, s SessionStore) {
 	carry(t, s, from, to)
 	carry(t, s, from, from, "cart", "draft")
 	holds(t, s, from, "cart", "of the first", 1)
-	add(t, s, endSession(from, 3))
-	set(t, s, to, "cart", "", get(t, s, to, "cart").Version, 0)
-	carry(t, s, from, to, "cart", "flash", "draft") // also from a session that is over
-	for _, name := range []string{"cart", "flash", "draft"} {
-		if got := string(get(t, s, to, name).Data); got != "of the first" {
-			t.Errorf("%q = %q after carrying from a session that is over", name, got)
-		}
+}
+
+func carriesOver(t *testing.T, s SessionStore) {
+	to := begin(t, s, bob, 0)
+	for name, end := range map[string]func(r handstamp.Session){
+		"session": func(r handstamp.Session) { add(t, s, endSession(r, 1)) },
+		"user":    func(r handstamp.Session) { add(t, s, endUser(r.User, 1)) },
+		"disabled": func(r handstamp.Session) {
+			unit(t, s, func(tx handstamp.Tx) error {
+				return tx.PutSubject(t.Context(), handstamp.Subject{User: r.User, Disabled: true})
+			})
+		},
+		"everybody": func(handstamp.Session) { add(t, s, endAll(1)); to = begin(t, s, bob, 1) },
+	} {
+		from := begin(t, s, handstamp.UserID("user "+name), 1)
+		set(t, s, from, "cart", "x", 0, 1)
+		end(from)
+		carry(t, s, from, to, "cart")
+		lacks(t, s, to, "cart")
 	}
+	late := begin(t, s, ada, 2)
+	set(t, s, late, "cart", "x", 0, 1)
+	unit(t, s, func(tx handstamp.Tx) error {
+		return tx.Carry(t.Context(), handstamp.Carrying{From: late.ID, To: to.ID, Names: []string{"cart"}, Limit: room, Now: late.ExpiresAt})
+	})
+	lacks(t, s, to, "cart")
+}
+
+func carriesLimit(t *testing.T, s SessionStore) {
+	from, to := begin(t, s, ada, 0), begin(t, s, ada, 1)
+	set(t, s, from, "long", "0123456789", 0, 1)
+	set(t, s, from, "s", "0123", 0, 2)
+	set(t, s, from, "t", "0", 0, 3)
+	set(t, s, to, "own", "0123456", 0, 4) // ten bytes with its name
+	unit(t, s, func(tx handstamp.Tx) error {
+		return tx.Carry(t.Context(), handstamp.Carrying{From: from.ID, To: to.ID, Names: []string{"long", "s", "t"}, Limit: 15, Now: at(2)})
+	})
+	lacks(t, s, to, "long")
+	holds(t, s, to, "s", "0123", 2) // fifteen: exactly
+	lacks(t, s, to, "t")
+	holds(t, s, to, "own", "0123456", 4)
 }
 
 func carriesAbsent(t *testing.T, s SessionStore) {
@@ -104,12 +137,13 @@ func carriesInUnit(t *testing.T, s SessionStore) {
 	lacks(t, s, from, "cart")
 
 	other := begin(t, s, ada, 3)
-	set(t, s, other, "cart", "before", 0, 5)
+	set(t, s, other, "kept", "before", 0, 5)
 	err = s.Work().Do(t.Context(), func(tx handstamp.Tx) error {
 		return cmpErr(carryIn(t.Context(), tx, to.ID, other.ID, "cart"))
 	})
-	fails(t, "the unit that replaced a value and is rolled back", err, errRollback)
-	holds(t, s, other, "cart", "before", 5)
+	fails(t, "the unit that copied a value and is rolled back", err, errRollback)
+	lacks(t, s, other, "cart")
+	holds(t, s, other, "kept", "before", 5)
 
 	var kept handstamp.Tx
 	unit(t, s, func(tx handstamp.Tx) error { kept = tx; return nil })
@@ -122,9 +156,8 @@ func carriesInUnit(t *testing.T, s SessionStore) {
 func carriesVersion(t *testing.T, s SessionStore) {
 	from, to := begin(t, s, ada, 0), begin(t, s, ada, 1)
 	set(t, s, from, "cart", "one", 0, 1)
-	set(t, s, to, "cart", "before", 0, 77)
 	carry(t, s, from, to, "cart")
-	fails(t, "Put in the version before the copy", tryPut(t, s, write(to, "cart", "x", 77, 78)), handstamp.ErrConflict)
+	fails(t, "Put of a new value over the copy", tryPut(t, s, write(to, "cart", "x", 0, 78)), handstamp.ErrConflict)
 	copied := get(t, s, to, "cart").Version
 	set(t, s, to, "cart", "two", copied, 1000)
 	holds(t, s, from, "cart", "one", 1)

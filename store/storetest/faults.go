@@ -74,8 +74,8 @@ func (b *broken) Append(ctx context.Context, e ...revoke.Event) (a handstamp.App
 	return a, b.run(func() error { a, err = b.Tx.Append(ctx, e...); return err })
 }
 
-func (b *broken) Carry(ctx context.Context, from, to handstamp.SessionID, names []string) error {
-	return b.run(func() error { return carryIn(ctx, b.Tx, from, to, names...) })
+func (b *broken) Carry(ctx context.Context, c handstamp.Carrying) error {
+	return b.run(func() error { return b.Tx.Carry(ctx, c) })
 }
 
 func (b *broken) Record(ctx context.Context, e audit.Event) error {

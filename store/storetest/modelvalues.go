@@ -85,7 +85,7 @@ func (m *model) carry() string {
 	names := []string{m.name(), m.name()}
 	roll := m.rnd.IntN(3) == 0
 	err := m.s.Work().Do(m.t.Context(), func(tx handstamp.Tx) error {
-		err := carryIn(m.t.Context(), tx, from.ID, to.ID, names...)
+		err := tx.Carry(m.t.Context(), handstamp.Carrying{From: from.ID, To: to.ID, Names: names, Limit: modelRoom, Now: at(m.minute)})
 		if roll {
 			return cmpErr(err)
 		}
@@ -98,7 +98,13 @@ func (m *model) carry() string {
 	must(m.t, err)
 	for _, name := range names {
 		d, ok := m.values.of[from.ID][name]
-		if _, kept := m.sessions[to.ID]; ok && kept {
+		_, there := m.values.of[to.ID][name]
+		_, kept := m.sessions[to.ID]
+		size := len(name) + len(d.Data)
+		for n, o := range m.values.of[to.ID] {
+			size += len(n) + len(o.Data)
+		}
+		if ok && kept && !there && size <= modelRoom && m.alive(idleless0(from), at(m.minute)) {
 			d.Version = get(m.t, m.s, to, name).Version
 			m.values.put(to.ID, d)
 		}

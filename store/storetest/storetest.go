@@ -27,6 +27,7 @@ import (
 // SessionStore is what a session-only store offers: records, and units of work on them.
 type SessionStore interface {
 	Sessions() handstamp.Sessions
+	Values() handstamp.Values
 	Work() handstamp.UnitOfWork[handstamp.Tx]
 }
 

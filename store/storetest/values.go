@@ -40,9 +40,11 @@ func valueRules() []rule[SessionStore] {
 		{"sweep_with_record", "values go with the record that is swept, and are not back with another one", valueSweptRecord},
 		{"sweep_over", "values of sessions that do not stand are swept, whatever ended them; idle ones and others keep theirs", valueSweptOver},
 		{"sweep_bounded", "a sweep deletes no more values than it was told, and the next ones go on to the end", valueSweptBounded},
-		{"carry", "the named values are copied, replace what is there, and nothing else is touched", carries},
+		{"carry", "the named values are copied, replace nothing, and nothing else is touched", carries},
 		{"carry_absent", "a name or a session that is not there is no error, and makes nothing", carriesAbsent},
 		{"carry_in_unit", "a copy is there with the session that the same unit makes, or not at all", carriesInUnit},
+		{"carry_over", "nothing is copied from a session that does not stand, whatever ended it", carriesOver},
+		{"carry_limit", "a value that does not fit is left out, and the next one that does is copied", carriesLimit},
 		{"carry_version", "a copy has a version that a writer can go on from, and the two values go their own ways", carriesVersion},
 	}
 }
@@ -50,22 +52,12 @@ func valueRules() []rule[SessionStore] {
 // valuesOf is the store's view for values.
 func valuesOf(t testing.TB, s SessionStore) handstamp.Values {
 	t.Helper()
-	v, ok := s.(interface{ Values() handstamp.Values })
-	if !ok {
-		t.Fatalf("%T has no Values", s)
-	}
-	return v.Values()
+	return s.Values()
 }
 
 // carryIn copies values in a unit.
 func carryIn(ctx context.Context, tx handstamp.Tx, from, to handstamp.SessionID, names ...string) error {
-	c, ok := tx.(interface {
-		Carry(ctx context.Context, from, to handstamp.SessionID, names []string) error
-	})
-	if !ok {
-		return fmt.Errorf("%T has no Carry", tx)
-	}
-	return c.Carry(ctx, from, to, names)
+	return tx.Carry(ctx, handstamp.Carrying{From: from, To: to, Names: names, Limit: room, Now: at(2)})
 }
 
 // room is a limit that no rule about something else reaches.

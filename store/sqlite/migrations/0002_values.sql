@@ -16,3 +16,7 @@ CREATE TABLE handstamp_sweep (
 ) STRICT;
 
 INSERT INTO handstamp_sweep (id, after) VALUES (1, '');
+
+-- Sessions without a user go as soon as they are over: those that ended at once, the others after their idle end.
+CREATE INDEX handstamp_sessions_visitors ON handstamp_sessions (CASE WHEN ended_by <> 0 THEN 0 ELSE seen_at + idle END)
+	WHERE mode = 'anonymous';
