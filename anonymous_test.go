@@ -382,6 +382,15 @@ func TestAnonymousDataOfOneVisitor(t *testing.T) {
 			}
 			must[handstamp.Ended](t)(e.EndUser(t.Context(), "ada", handstamp.EndOptions{}))
 			has("after the end of all", login("ada", visit("POST", in)), "")
+
+			// Nor one that nobody used for as long as the idle time: its data went with it.
+			in = httptest.NewRecorder()
+			g = must[handstamp.Grant](t)(e.Login(in, visit("POST"), e.prove(t, "ada", handstamp.ModeSession)))
+			if err := basket.Set(t.Context(), g.Session.ID, "old"); err != nil {
+				t.Fatal(err)
+			}
+			e.clock.Advance(25 * time.Hour)
+			has("after the idle end", login("ada", visit("POST", in)), "")
 		})
 	}
 }
