@@ -114,6 +114,9 @@ func (a *Auth) startAnonymous(r *http.Request) (Session, token.Secret, error) {
 	if n := Network(ClientAddr(r, a.opt.TrustedProxies)); n.IsValid() {
 		network = n.String()
 	}
+	if a.crowded.was(network, now) {
+		return Session{}, token.Secret{}, ErrTooMany // a crowd that is refused does not hold up those who log in
+	}
 	secret := token.Generate(token.Anonymous)
 	s := Session{
 		ID: id.NewSession(now), User: UserID(anonymousUser + network), Key: token.HashOf(secret),
@@ -137,6 +140,9 @@ func (a *Auth) startAnonymous(r *http.Request) (Session, token.Secret, error) {
 		s.Stamp = sub.stamp()
 		return tx.PutSession(r.Context(), s)
 	})
+	if errors.Is(err, ErrTooMany) {
+		a.crowded.due(network, now)
+	}
 	if err != nil {
 		return Session{}, token.Secret{}, err
 	}

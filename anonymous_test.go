@@ -188,6 +188,17 @@ func TestAnonymousMany(t *testing.T) {
 					t.Error("a refused visitor got a cookie")
 				}
 			}
+			units := 0
+			e.store.set(func(op string, call func() error) error {
+				if op == "Do" {
+					units++
+				}
+				return call()
+			})
+			if _, err := from("[2001:db8::8]:1"); !errors.Is(err, handstamp.ErrTooMany) || units != 0 {
+				t.Errorf("refused once more: %v, with %d units of work", err, units)
+			}
+			e.store.set(nil)
 			if _, err := from("[2001:db8::9]:1", first); err != nil {
 				t.Errorf("who has a session: %v", err)
 			}

@@ -31,6 +31,7 @@ type Auth struct {
 	first     []byte   // the secret that keys are derived from
 	settled   Settings
 
+	crowded  recently // networks that have as many sessions without a user as they may
 	recorded recently // refusals of refresh tokens that are in the audit log
 
 	reload chan struct{} // an event said that roles or keys changed

@@ -324,6 +324,14 @@ func (l *recently) due(key string, now time.Time) bool {
 	return true
 }
 
+// was reports whether a key was due lately.
+func (l *recently) was(key string, now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	at, ok := l.done[key]
+	return ok && now.Sub(at).Abs() < recentlyFor
+}
+
 func (l *recently) forget(key string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
