@@ -199,6 +199,7 @@ func TestDataEndsMidway(t *testing.T) {
 			var all sync.WaitGroup
 			var ended atomic.Bool
 			var writes atomic.Int32
+			enough := make(chan struct{})
 			for i := range 50 {
 				all.Go(func() {
 					d := handstamp.NewData[int](e.Auth, fmt.Sprintf("n%d", i%10))
@@ -211,7 +212,10 @@ func TestDataEndsMidway(t *testing.T) {
 							}
 							return
 						}
-						if writes.Add(1); late {
+						if writes.Add(1) == 20 {
+							close(enough)
+						}
+						if late {
 							t.Error("a change that began after the end was written")
 							return
 						}
@@ -219,9 +223,7 @@ func TestDataEndsMidway(t *testing.T) {
 				})
 			}
 			all.Go(func() {
-				for writes.Load() < 20 {
-					time.Sleep(time.Millisecond)
-				}
+				<-enough
 				must[handstamp.Ended](t)(e.EndSession(t.Context(), g.Session.ID, handstamp.EndOptions{}))
 				ended.Store(true)
 			})
