@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/handstamp/handstamp/revoke"
 	"github.com/handstamp/handstamp/token"
 )
 
@@ -46,4 +47,11 @@ func GuardMoved(asOf, head uint64) uint64 {
 	g := &guard{asOf: asOf, place: -1}
 	newGuards().move(g, Found{Subject: Subject{Head: head}})
 	return g.asOf
+}
+
+// GuardsDoubt reports whether an event makes every connection be asked for.
+func GuardsDoubt(e revoke.Event) bool {
+	g := newGuards()
+	g.happened([]revoke.Event{e})
+	return g.reset()
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/handstamp/handstamp/account"
 	"github.com/handstamp/handstamp/id"
 	"github.com/handstamp/handstamp/jwt"
+	"github.com/handstamp/handstamp/revoke"
 	"github.com/handstamp/handstamp/store/memory"
 	"github.com/handstamp/handstamp/token"
 )
@@ -570,5 +571,21 @@ func TestGuardManyConnections(t *testing.T) {
 func TestGuardLogWentBack(t *testing.T) {
 	if g := handstamp.GuardMoved(1000, 5); g != 5 {
 		t.Errorf("a connection that was found good at number 5 hears events from %d on", g)
+	}
+}
+
+// TestGuardLaterVersions: an event of a kind or an effect that a later version invented is not taken for harmless.
+func TestGuardLaterVersions(t *testing.T) {
+	for _, tc := range []struct {
+		kind   revoke.Kind
+		effect revoke.Effect
+		want   bool
+	}{
+		{"tenant", revoke.End, true}, {revoke.KindUser, "freeze", true}, {"tenant", revoke.Change, true},
+		{revoke.KindUser, revoke.End, false}, {revoke.KindRole, revoke.Change, false}, {revoke.KindAll, revoke.End, false},
+	} {
+		if got := handstamp.GuardsDoubt(revoke.Event{Seq: 1, Kind: tc.kind, ID: "x", Effect: tc.effect}); got != tc.want {
+			t.Errorf("%s/%s: asked for all = %v, want %v", tc.kind, tc.effect, got, tc.want)
+		}
 	}
 }

@@ -105,13 +105,26 @@ func (s *guards) hurry() {
 // happened ends the connections that events hit. It returns before anybody is told that the event took effect.
 func (s *guards) happened(events []revoke.Event) {
 	for _, e := range events {
-		if e.Effect != revoke.End {
+		switch known := heard(e.Kind) && (e.Effect == revoke.End || e.Effect == revoke.Change); {
+		case !known:
+			s.doubt() // a later version invented it; whom it hits only the store can say
+			continue
+		case e.Effect != revoke.End:
 			continue // a change ends nobody
 		}
 		for _, g := range s.hitBy(e) {
 			g.end(&DeniedError{Reason: ReasonRevoked, Check: "event", By: e.Seq, Since: e.At})
 		}
 	}
+}
+
+// heard reports whether this version knows whom events of a kind hit.
+func heard(k revoke.Kind) bool {
+	switch k {
+	case revoke.KindSession, revoke.KindUser, revoke.KindRole, revoke.KindKey, revoke.KindServiceKey, revoke.KindAll:
+		return true
+	}
+	return false
 }
 
 func (s *guards) hitBy(e revoke.Event) []*guard {
