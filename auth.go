@@ -8,13 +8,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"os"
-	"sync"
 	"time"
 
 	"github.com/handstamp/handstamp/audit"
 	"github.com/handstamp/handstamp/id"
-	"github.com/handstamp/handstamp/jwt"
 	"github.com/handstamp/handstamp/revoke"
 	"github.com/handstamp/handstamp/token"
 )
@@ -35,8 +32,6 @@ type Auth struct {
 	recorded recently // refusals of refresh tokens that are in the audit log
 
 	reload chan struct{} // an event said that roles or keys changed
-	stop   context.CancelFunc
-	done   sync.WaitGroup
 }
 
 // Open checks the options, agrees with the store on what all processes share, reads the whole log, and starts what must
@@ -54,12 +49,8 @@ func Open(ctx context.Context, store Store, opt Options) (*Auth, error) {
 	if err := a.settle(ctx); err != nil {
 		return nil, err
 	}
-	v := &Verifier{
-		find: store.Sessions(), renewed: &cooldown{}, roles: &roleTable{fixed: opt.Roles}, seen: newLastSeen(), guards: newGuards(), refuse: opt.RefuseStale,
-		cookies: newCookies(opt),
-		rules:   jwt.Rules{Issuer: opt.Token.Issuer, Audience: opt.Token.Audience},
-		answers: answers{loginURL: opt.LoginURL, onDenied: opt.OnDenied, logger: opt.Logger},
-	}
+	v := newVerifier(opt)
+	v.find = store.Sessions()
 	if opt.Keys != nil {
 		v.keys, v.readKeys = &issuedKeys{opt.Keys}, opt.Keys.Reload
 		if err := opt.Keys.Maintain(ctx); err != nil {
@@ -74,57 +65,37 @@ func Open(ctx context.Context, store Store, opt Options) (*Auth, error) {
 		return nil, err
 	}
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
-	a.stop = stop
-	a.done.Go(func() { a.background(run) })
-	a.done.Go(func() { a.watchGuards(run) })
+	v.stop = stop
+	v.running.Go(func() { a.background(run) })
+	v.running.Go(func() { a.watchGuards(run) })
 	return a, nil
 }
 
 // Close stops what Open started, writes last-seen, and leaves the list of verifiers. It does not close the store.
 func (a *Auth) Close() error {
-	a.stop()
-	a.done.Wait()
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	a.log.Close()
+	if err := a.Verifier.Close(); err != nil {
+		return err
+	}
 	return a.seen.flush(ctx, a.store.Sessions())
 }
 
 // follow registers this process as a verifier, reads the log from its beginning, and the roles.
 func (a *Auth) follow(ctx context.Context) error {
-	start := a.opt.Now()
-	log, err := revoke.Follow(ctx, a.store.Log(), revoke.FollowOptions{
-		Clock: func() revoke.Instant {
-			now := a.opt.Now()
-			return revoke.Instant{Mono: now.Sub(start), Wall: now.Round(0).UTC()}
-		},
-		Name: a.name(), Logger: a.opt.Logger, OnEvents: a.onEvents,
-		OnReset: func() { a.roles.drop(); a.guards.doubt(); a.wake() },
-	})
-	if err != nil {
-		return fmt.Errorf("handstamp: follow the log of revocations: %w", err)
+	hooks := followHooks{events: a.onEvents, reset: func() { a.roles.drop(); a.guards.doubt(); a.wake() }}
+	if err := a.Verifier.follow(ctx, a.store.Log(), a.opt, hooks); err != nil {
+		return err
 	}
-	a.log = log
-	if lease := log.View().Lease; lease != a.opt.Lease { // it was changed between Settle and here
-		log.Close()
+	if lease := a.log.View().Lease; lease != a.opt.Lease { // it was changed between Settle and here
+		a.log.Close()
 		return otherLease(lease, a.opt.Lease)
 	}
-	if err := a.roles.load(ctx, a.store, log); err != nil {
-		log.Close()
+	if err := a.roles.load(ctx, a.store, a.log); err != nil {
+		a.log.Close()
 		return fmt.Errorf("handstamp: read the roles: %w", err)
 	}
 	return nil
-}
-
-func (a *Auth) name() string {
-	if a.opt.Name != "" {
-		return a.opt.Name
-	}
-	host, err := os.Hostname()
-	if err != nil {
-		host = "unknown host"
-	}
-	return fmt.Sprintf("%s/%d", host, os.Getpid())
 }
 
 // Labels separate the keys that are derived from one secret.
@@ -216,26 +187,6 @@ func (a *Auth) checkDurability(d Durability) error {
 	return nil
 }
 
-// now is the fleet's time, in microseconds; where that is not known well enough to issue anything, it is this machine's.
-// Something that ends must never be dated in the year 1: the log would forget it at once.
-func (v *Verifier) now() time.Time {
-	t, ok := v.log.FleetNow()
-	if !ok {
-		t = v.log.Now().Wall
-	}
-	return t.UTC().Truncate(time.Microsecond)
-}
-
-// issueTime is now, for those who write it into something that lives: a process that cannot place its clock within 5 s
-// does not issue.
-func (v *Verifier) issueTime() (time.Time, error) {
-	t, ok := v.log.FleetNow()
-	if !ok {
-		return time.Time{}, &UnavailableError{Err: errors.New("this process does not know the time well enough to issue credentials")}
-	}
-	return t.UTC().Truncate(time.Microsecond), nil
-}
-
 // learn applies what this process itself has just ended, ahead of the log's turn.
 func (a *Auth) learn(events []revoke.Event) {
 	if len(events) == 0 {
@@ -247,7 +198,7 @@ func (a *Auth) learn(events []revoke.Event) {
 
 // onEvents is told of every event: connections end, and roles and keys are read again in the background.
 func (a *Auth) onEvents(events []revoke.Event) {
-	a.guards.happened(events)
+	a.happened(events)
 	for _, e := range events {
 		if e.Kind == revoke.KindRole || e.Kind == revoke.KindKey {
 			a.wake()
@@ -360,4 +311,18 @@ func (a *Auth) Now() time.Time { return a.now() }
 // "user" with "end" after a credential changed.
 func (a *Auth) Event(k revoke.Kind, of string, effect revoke.Effect, reason string) revoke.Event {
 	return a.event(k, of, effect, reason, a.now())
+}
+
+// AnswerRenewal answers another verifier's renewal of its lease from this process's memory. Every error means that it could
+// not be found out, revoke.ErrNoLease among them: this process holds no lease itself.
+func (a *Auth) AnswerRenewal(r revoke.Renewal) (revoke.Answer, error) { return a.log.Answer(r) }
+
+// Revocations returns the events after a number as this process knows them, at most limit (1 to 10,000), oldest first. They
+// inform; they are no lease.
+func (a *Auth) Revocations(after uint64, limit int) revoke.Answer { return a.log.Since(after, limit) }
+
+// AwaitRevocation returns when this process knows of events after a number, or follows another log than the one named; with
+// the context's error when ctx ends first.
+func (a *Auth) AwaitRevocation(ctx context.Context, after uint64, log string) error {
+	return a.log.Await(ctx, after, log)
 }

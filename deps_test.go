@@ -2,6 +2,7 @@ package handstamp_test
 
 import (
 	"encoding/json"
+	"maps"
 	"os/exec"
 	"slices"
 	"strings"
@@ -35,12 +36,22 @@ var arrows = map[string][]string{
 	"login/password/internal/commongen": {"login/password/internal/blocklist"},
 	"login/logintest":                   slices.Concat(leaves, []string{".", "account", "login", "store/memory"}),
 
-	"store/memory":    backend(),
-	"store/sqlite":    backend(),
+	"store/memory":    slices.Concat(backend(), []string{"store/transfer"}),
+	"store/sqlite":    slices.Concat(backend(), []string{"store/transfer"}),
+	"store/postgres":  slices.Concat(backend(), []string{"store/transfer"}),
+	"store/redis":     slices.Concat(backend(), []string{"store/transfer"}),
+	"store/tiered":    backend(),
 	"store/storetest": backend(),
+	"store/transfer":  backend(),
 
-	"internal/config":     {},
-	"internal/strictjson": {},
+	"internal/config":         {},
+	"internal/fault":          {},
+	"internal/fault/scenario": {"internal/fault"},
+	"internal/sbom":           {},
+	"internal/strictjson":     {},
+	"internal/telemetry":      {},
+
+	"remote": {".", "id", "jwt", "revoke", "token"},
 
 	"handstamptest":      slices.Concat(leaves, []string{".", "account", "login", "store/memory", "keyring"}),
 	"forwardauth":        {".", "permission"},
@@ -106,8 +117,11 @@ func TestArrows(t *testing.T) {
 
 // TestOneDriver: a program that imports the root and one store compiles that store's driver and no other.
 func TestOneDriver(t *testing.T) {
-	drivers := map[string]string{"modernc.org/sqlite": "store/sqlite"}
-	for _, pkg := range []string{".", "account", "login", "login/password", "store/memory", "keyring", "server"} {
+	drivers := map[string]string{
+		"modernc.org/sqlite": "store/sqlite", "github.com/jackc/pgx/v5": "store/postgres", "github.com/redis/rueidis": "store/redis",
+	}
+	pkgs := []string{".", "account", "login", "login/password", "store/memory", "store/tiered", "keyring", "server", "remote"}
+	for _, pkg := range slices.Concat(pkgs, slices.Collect(maps.Values(drivers))) {
 		out, err := exec.Command("go", "list", "-deps", "./"+pkg).Output()
 		if err != nil {
 			t.Fatalf("go list -deps %s: %v", pkg, err)

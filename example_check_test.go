@@ -80,7 +80,7 @@ func ExampleVerifier_Verify() {
 	say(auth.Verify(r))
 	say(auth.Verify(browse("GET", "/")))
 	store.set(func(string, func() error) error { return io.ErrUnexpectedEOF }) // the database is gone
-	say(auth.Verify(r))
+	say(auth.Check(r, handstamp.Fresh()))
 	store.set(nil)
 	// Output:
 	// yes: ada

@@ -45,7 +45,7 @@ func (v *Verifier) Guarded() int {
 // GuardMoved is the number from which a connection hears events, after the store answered for it at another.
 func GuardMoved(asOf, head uint64) uint64 {
 	g := &guard{asOf: asOf, place: -1}
-	newGuards().move(g, Found{Subject: Subject{Head: head}})
+	newGuards().move(g, goesOn{asOf: head})
 	return g.asOf
 }
 

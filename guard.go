@@ -33,8 +33,8 @@ func (v *Verifier) Guard(ctx context.Context, p Principal) (guarded context.Cont
 		return ctx, func() {}
 	}
 	g := &guard{
-		end: end, user: p.User, session: p.Session, signingKey: p.more.signingKey, program: p.more.program,
-		asOf: p.more.asOf, due: p.ExpiresAt, idle: p.more.idle, place: -1,
+		end: end, user: p.User, session: p.Session, signingKey: p.more.signingKey, program: p.more.program, credential: p.more.credential,
+		asOf: p.asOf, due: p.ExpiresAt, idle: p.more.idle, place: -1,
 	}
 	q := g.query() // before anybody else can move it
 	if !v.guards.add(g) {
@@ -57,6 +57,9 @@ func (v *Verifier) Guard(ctx context.Context, p Principal) (guarded context.Cont
 // worker that acts for somebody an hour after the request. The error is ErrUnauthenticated if the session is over,
 // ErrForbidden if a rule is not met; any other means that it could not be found out. Asking is no activity of the user.
 func (v *Verifier) Alive(ctx context.Context, s SessionID, rules ...Rule) (Principal, error) {
+	if v.find == nil {
+		return Principal{}, &UnavailableError{Err: errors.New("a verifier without a store can only ask about credentials, by CheckToken with Fresh")}
+	}
 	found, err := v.find.Find(ctx, Lookup{Session: s})
 	if errors.Is(err, ErrNotFound) || err == nil && found.Session.IsAnonymous() {
 		return Principal{}, denied(ReasonInvalid, "unknown_session")
@@ -134,7 +137,7 @@ func (v *Verifier) askAgain(ctx context.Context, list []*guard) {
 	bySession := map[guardKey][]*guard{}
 	for _, g := range list {
 		k := guardKey{id: string(g.session) + "\x00" + g.signingKey}
-		if g.program != nil {
+		if g.session == "" {
 			k = guardKey{revoke.KindServiceKey, string(g.user)}
 		}
 		bySession[k] = append(bySession[k], g)
@@ -154,11 +157,11 @@ func (v *Verifier) askAgain(ctx context.Context, list []*guard) {
 
 // askFor asks for the one session that all of these connections belong to.
 func (v *Verifier) askFor(ctx context.Context, same []*guard, failed *atomic.Int32) {
-	var found Found
+	var said goesOn
 	var err error = &UnavailableError{Err: errors.New("the store does not answer")}
 	if failed.Load() < guardFails {
 		ask, cancel := context.WithTimeout(ctx, guardTimeout)
-		found, err = v.standing(ask, same[0])
+		said, err = v.standing(ask, same[0])
 		cancel()
 		if _, ok := errors.AsType[*UnavailableError](err); ok {
 			failed.Add(1)
@@ -170,35 +173,54 @@ func (v *Verifier) askFor(ctx context.Context, same []*guard, failed *atomic.Int
 		if err != nil {
 			g.end(err)
 		} else {
-			v.guards.move(g, found)
+			v.guards.move(g, said)
 		}
 	}
 }
 
 // standing finds out whether what a guard stands for is good now. An error that is no *DeniedError says that it could not
 // be found out.
-func (v *Verifier) standing(ctx context.Context, g *guard) (Found, error) {
+func (v *Verifier) standing(ctx context.Context, g *guard) (goesOn, error) {
 	if v.refuse && !v.leaseFresh(v.moment()) {
-		return Found{}, &UnavailableError{Err: errors.New("the lease has lapsed")}
+		return goesOn{}, &UnavailableError{Err: errors.New("the lease has lapsed")}
+	}
+	if v.authority != nil {
+		return v.standingByAuthority(ctx, g)
 	}
 	if g.program != nil {
 		found, err := v.program(ctx, g.program.Hash, v.now())
 		if err != nil && !errors.Is(err, ErrUnauthenticated) {
 			err = &UnavailableError{Err: err}
 		}
-		return found, err
+		return goesOn{asOf: found.Subject.Head, due: found.ServiceKey.ExpiresAt}, err
 	}
 	found, err := v.find.Find(ctx, Lookup{Session: g.session, SigningKey: g.signingKey})
 	switch {
 	case errors.Is(err, ErrNotFound):
-		return Found{}, denied(ReasonInvalid, "unknown_session")
+		return goesOn{}, denied(ReasonInvalid, "unknown_session")
 	case err != nil:
-		return Found{}, &UnavailableError{Err: fmt.Errorf("look up the session of a connection: %w", err)}
+		return goesOn{}, &UnavailableError{Err: fmt.Errorf("look up the session of a connection: %w", err)}
 	case found.Session.ID != g.session || found.Session.User != g.user:
-		return Found{}, denied(ReasonInvalid, "other_user")
+		return goesOn{}, denied(ReasonInvalid, "other_user")
 	case found.SigningKeyEnded != 0:
-		return Found{}, &DeniedError{Reason: ReasonRevoked, Check: "signing_key", By: found.SigningKeyEnded}
+		return goesOn{}, &DeniedError{Reason: ReasonRevoked, Check: "signing_key", By: found.SigningKeyEnded}
 	}
 	found.Session.SeenAt = v.seen.latest(g.session, found.Session.SeenAt)
-	return found, judge(found.Session, found.Subject, v.now())
+	s := found.Session
+	return goesOn{asOf: found.Subject.Head, due: s.ends(), idle: s.IdleTimeout}, judge(s, found.Subject, v.now())
+}
+
+// standingByAuthority is standing without a store: the credential that the connection was opened with is asked about. A
+// value token that runs out ends the connection, as it does at a server.
+func (v *Verifier) standingByAuthority(ctx context.Context, g *guard) (goesOn, error) {
+	said, err := v.authority.Introspect(ctx, g.credential.Reveal())
+	switch {
+	case err != nil:
+		return goesOn{}, &UnavailableError{Err: fmt.Errorf("ask about the session of a connection: %w", err)}
+	case !said.Active:
+		return goesOn{}, denied(ReasonInvalid, "introspection")
+	case said.User != g.user || said.Session != g.session:
+		return goesOn{}, denied(ReasonInvalid, "other_user")
+	}
+	return goesOn{asOf: said.AsOf, due: said.ExpiresAt}, nil
 }

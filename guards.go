@@ -8,6 +8,7 @@ import (
 
 	"github.com/handstamp/handstamp/id"
 	"github.com/handstamp/handstamp/revoke"
+	"github.com/handstamp/handstamp/token"
 )
 
 // guards are the connections that end with their sessions, by what can end them. See newGuards.
@@ -36,7 +37,8 @@ type guard struct {
 	due        time.Time     // when the store must be asked whether the session goes on; zero is never
 	idle       time.Duration // of the session; 0 is none or not known
 	marked     time.Time     // when activity was noted last
-	program    *ServiceKey   // instead of a session
+	program    *ServiceKey   // of a service key that was looked up; then there is no session
+	credential token.Secret  // to ask an authority about; without a store
 	place      int           // in the queue; -1 is not there
 }
 
@@ -45,7 +47,7 @@ func newGuards() *guards {
 }
 
 func (g *guard) keys() []guardKey {
-	if g.program != nil {
+	if g.session == "" {
 		return []guardKey{{revoke.KindServiceKey, string(g.user)}}
 	}
 	keys := []guardKey{{revoke.KindSession, string(g.session)}, {revoke.KindUser, string(g.user)}}
@@ -56,7 +58,7 @@ func (g *guard) keys() []guardKey {
 }
 
 func (g *guard) query() revoke.Query {
-	if g.program != nil {
+	if g.session == "" {
 		return revoke.Query{ServiceKey: id.ServiceKey(g.user), AsOf: g.asOf}
 	}
 	return revoke.Query{Session: g.session, User: g.user, SigningKey: g.signingKey, AsOf: g.asOf}
@@ -133,7 +135,7 @@ func (s *guards) hitBy(e revoke.Event) []*guard {
 	var hit []*guard
 	if e.Kind == revoke.KindAll {
 		for _, g := range s.due {
-			if g.program == nil && e.Seq > g.asOf {
+			if g.session != "" && e.Seq > g.asOf {
 				hit = append(hit, g)
 			}
 		}
@@ -202,19 +204,22 @@ func (s *guards) next() (due time.Time, ok bool) {
 	return s.due[0].due, true
 }
 
-// move sets what the store said of a session that goes on.
-func (s *guards) move(g *guard, found Found) {
+// goesOn is what the store or the authority said of a session that goes on.
+type goesOn struct {
+	asOf uint64
+	due  time.Time
+	idle time.Duration
+}
+
+// move sets what was said of a session that goes on.
+func (s *guards) move(g *guard, said goesOn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	g.asOf = found.Subject.Head // also down: a log that went back numbers anew, and a lower number only hears more
+	g.asOf = said.asOf // also down: a log that went back numbers anew, and a lower number only hears more
 	if g.place < 0 {
 		return
 	}
-	if g.program != nil {
-		g.due = found.ServiceKey.ExpiresAt
-	} else {
-		g.due, g.idle = found.Session.ends(), found.Session.IdleTimeout
-	}
+	g.due, g.idle = said.due, said.idle
 	heap.Fix(&s.due, g.place)
 }
 

@@ -58,23 +58,28 @@ func inspectForm(err error) error {
 
 func (a *Auth) inspectOpaque(ctx context.Context, kind token.Kind, text string) Inspection {
 	in := Inspection{Kind: kind.String()}
-	looking := *a.Verifier
-	looking.quiet = true // or a look at an idle session would keep it alive
-	if in.Principal, in.Err = looking.VerifyToken(ctx, text); kind == token.Anonymous {
-		_, in.Err = a.anonymousBy(ctx, text)
-	}
-	hash, err := token.Parse(kind, text)
+	key, err := token.Parse(kind, text)
 	if err != nil {
+		in.Err = denied(ReasonInvalid, "checksum")
 		return in
 	}
-	l := Lookup{Key: hash}
-	if kind == token.ServiceKey {
-		l = Lookup{ServiceKey: hash}
+	if kind == token.Anonymous {
+		if found, err := a.store.Sessions().Find(ctx, Lookup{Key: key}); err == nil {
+			in.Genuine, in.Session, in.Subject = true, found.Session, found.Subject
+		}
+		_, in.Err = a.anonymousBy(ctx, text)
+		return in
 	}
-	found, err := a.store.Sessions().Find(ctx, l)
-	if err == nil {
-		in.Genuine, in.Session, in.Subject, in.ServiceKey = true, found.Session, found.Subject, found.ServiceKey
+	now := a.moment()
+	c, _, err := a.look(ctx, question{kind: kind, key: key, text: text}, now)
+	if err != nil {
+		in.Err = err
+		return in
 	}
+	in.Genuine, in.Session, in.Subject, in.ServiceKey = true, c.found.Session, c.found.Subject, c.found.ServiceKey
+	looking := *a.Verifier
+	looking.quiet = true // or a look at an idle session would keep it alive
+	in.Principal, in.Err = looking.fromAnswer(c, now)
 	return in
 }
 

@@ -68,6 +68,9 @@ type Options struct {
 	// Lease is how long a check may answer from memory after it last heard from the log; 500 ms to 30 s, default 2 s. One
 	// value for all processes on a database.
 	Lease time.Duration
+	// CacheBytes bounds the memory of checks: copies of looked-up sessions and of value tokens whose signature was found
+	// good; default 64 MiB, negative is none. Without it the answers are the same, only slower.
+	CacheBytes int64
 	// RefuseStale answers 503 instead of asking the store while the lease has lapsed.
 	RefuseStale bool
 	// AcceptLoss offers value tokens although the store may lose a revocation in a crash: "window" or "volatile".
@@ -124,17 +127,11 @@ type CookieOptions struct {
 
 // Keys sign and verify value tokens. Package keyring implements it.
 type Keys interface {
-	// Issued finds a key by its id, also one that was revoked: what a revoked key signed is called revoked, which can only
-	// be said once its signature was found good. It must not block.
-	Issued(kid string) (jwt.VerifyKey, bool)
-	// Revoked reports whether a key was revoked, and by which event (0 where that is not known).
-	Revoked(kid string) (by uint64, revoked bool)
+	VerifyKeys
 	// Seal signs, or encrypts, with the active key. now decides which key that is.
 	Seal(c jwt.Claims, now time.Time) (string, error)
 	// Maintain does what is due: create, publish, activate, retire, remove.
 	Maintain(ctx context.Context) error
-	// Reload reads the keys again, after an event about one.
-	Reload(ctx context.Context) error
 }
 
 const maxTokenLife = time.Hour // the log remembers for an hour and five minutes what a value token must know

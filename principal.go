@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/handstamp/handstamp/permission"
+	"github.com/handstamp/handstamp/token"
 )
 
 // Principal is who sent a request, and what they may do. It is immutable and may be shared between requests. The zero
@@ -17,6 +18,7 @@ type Principal struct {
 	Form      Form
 	AuthTime  time.Time // when the user last proved who they are; zero for a service key
 	ExpiresAt time.Time // when this credential stops, if nothing stops it before
+	asOf      uint64
 	more      *principalMore
 }
 
@@ -30,11 +32,11 @@ type principalMore struct {
 	custom   map[string]any // of a value token
 	email    string
 	verified bool
-	asOf     uint64
 
 	signingKey string        // of a value token
 	idle       time.Duration // of a session that was looked up
-	program    *ServiceKey   // of a service key
+	program    *ServiceKey   // of a service key that was looked up
+	credential token.Secret  // what to ask the authority about again; only of a Verifier without a store
 }
 
 // May reports whether the principal has a permission such as posts:write. Patterns are for grants: asking for posts:* is
@@ -96,12 +98,7 @@ func (p Principal) Email() (address string, verified bool) {
 }
 
 // AsOf is the number of the last event that was known when this was found out.
-func (p Principal) AsOf() uint64 {
-	if p.more == nil {
-		return 0
-	}
-	return p.more.asOf
-}
+func (p Principal) AsOf() uint64 { return p.asOf }
 
 // IsZero reports whether the principal is nobody.
 func (p Principal) IsZero() bool { return p.User == "" }

@@ -21,6 +21,14 @@ type roleCopy struct {
 	generation uint64 // of the log at the read: after a reset the numbers are those of another log
 }
 
+func newRoleTable(fixed permission.Table) *roleTable {
+	t := &roleTable{fixed: fixed}
+	if fixed != nil {
+		t.copy.Store(&roleCopy{table: fixed})
+	}
+	return t
+}
+
 func (t *roleTable) load(ctx context.Context, s Store, log *revoke.Follower) error {
 	if t.fixed != nil {
 		return nil
@@ -35,20 +43,26 @@ func (t *roleTable) load(ctx context.Context, s Store, log *revoke.Follower) err
 }
 
 // drop forgets the copy, after a reset of the log.
-func (t *roleTable) drop() { t.copy.Store(nil) }
-
-// current returns the table if it may be used for these roles; otherwise the store has to be asked. Events are looked at
-// first: what is forgotten after that look makes the copy too old, and not unchanged.
-func (t *roleTable) current(log *revoke.Follower, now revoke.Instant, roles []string) (permission.Table, bool) {
-	if t.fixed != nil {
-		return t.fixed, true
+func (t *roleTable) drop() {
+	if t.fixed == nil {
+		t.copy.Store(nil)
 	}
+}
+
+// current returns the copy if it may be used for these roles; otherwise the store has to be asked. Events are looked at
+// first: what is forgotten after that look makes the copy too old, and not unchanged.
+func (t *roleTable) current(log *revoke.Follower, now revoke.Instant, roles []string) (*roleCopy, bool) {
 	c := t.copy.Load()
-	if c == nil || log.RolesChanged(roles, c.asOf) {
+	switch {
+	case c == nil:
+		return nil, false
+	case t.fixed != nil:
+		return c, true
+	case log.RolesChanged(roles, c.asOf):
 		return nil, false
 	}
 	verdict := log.Check(now, revoke.Query{AsOf: c.asOf})
-	return c.table, verdict.Fresh && verdict.Generation == c.generation
+	return c, verdict.Fresh && verdict.Generation == c.generation
 }
 
 // of returns the definitions that came with a record.

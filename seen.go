@@ -28,12 +28,13 @@ func seenInterval(idle time.Duration) time.Duration {
 	return min(time.Minute, idle/20)
 }
 
-// note remembers that a session was used, if it is time to write it again.
-func (l *lastSeen) note(s Session, now time.Time) {
+// note remembers that a session was used, if it is time to write it again, and reports whether it was.
+func (l *lastSeen) note(s Session, now time.Time) bool {
 	if s.Mode == ModeToken || now.Sub(s.SeenAt) < seenInterval(s.IdleTimeout) {
-		return
+		return false
 	}
 	l.mark(s.ID, now)
+	return true
 }
 
 // mark remembers that a session was used.

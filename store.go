@@ -75,6 +75,11 @@ type Lookup struct {
 
 	// SigningKey is the kid whose state is wanted too; empty for none.
 	SigningKey string
+
+	// Copy says that a copy will do: who asks holds a fresh lease, judges the answer by the events after
+	// Found.Subject.Head, and takes no refusal from it. Without it the primary is read. Only stores with a tier in front
+	// look at it, and they too answer ErrNotFound only if the primary says so.
+	Copy bool
 }
 
 // Found is everything that decides about one credential, read in one snapshot on the primary.
@@ -87,6 +92,9 @@ type Found struct {
 	Roles permission.Table
 	// SigningKeyEnded is the number of the event that revoked Lookup.SigningKey; 0 while none did.
 	SigningKeyEnded uint64
+
+	// Copy says that this is a copy, as Lookup.Copy allowed: not what the primary says now.
+	Copy bool
 }
 
 // Sessions are reads and single statements. Dead records (tombstones) are found like live ones: the rules are the

@@ -2,11 +2,13 @@ package handstamp
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"math"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -22,20 +24,26 @@ import (
 //
 // A Verifier is safe for concurrent use.
 type Verifier struct {
-	find     finder
-	log      *revoke.Follower
-	keys     *issuedKeys                     // nil where there are no value tokens
-	readKeys func(ctx context.Context) error // reads the signing keys again
-	renewed  *cooldown                       // of readKeys
-	roles    *roleTable
-	seen     *lastSeen
-	guards   *guards
-	rules    jwt.Rules // issuer and audience; the time is set for each check
-	refuse   bool      // answer 503 under a lapsed lease instead of asking
-	quiet    bool      // checks do not count as activity: somebody looks into a credential
-	cookies  cookies
-	origins  origins
-	answers  answers // what is written when the answer is not yes
+	find      finder    // nil without a store
+	authority Authority // whom to ask without a store
+	log       *revoke.Follower
+	near      *near // nil without a memory
+	lag       *distribution
+	keys      *issuedKeys                     // nil where there are no value tokens
+	readKeys  func(ctx context.Context) error // reads the signing keys again
+	renewed   *cooldown                       // of readKeys
+	roles     *roleTable
+	seen      *lastSeen
+	guards    *guards
+	rules     jwt.Rules // issuer and audience; the time is set for each check
+	refuse    bool      // answer 503 under a lapsed lease instead of asking
+	quiet     bool      // checks do not count as activity: somebody looks into a credential
+	cookies   cookies
+	origins   origins
+	answers   answers // what is written when the answer is not yes
+
+	stop    context.CancelFunc
+	running *sync.WaitGroup
 }
 
 // finder is the one look-up: Sessions.Find of the primary.
@@ -44,7 +52,7 @@ type finder interface {
 }
 
 // issuedKeys finds keys for a check of the signature, revoked ones among them. Whether one was revoked is asked next.
-type issuedKeys struct{ Keys }
+type issuedKeys struct{ VerifyKeys }
 
 // Key implements jwt.KeySet.
 func (k issuedKeys) Key(kid string) (jwt.VerifyKey, bool) { return k.Issued(kid) }
@@ -110,88 +118,186 @@ func (v *Verifier) CheckToken(ctx context.Context, text string, rules ...Rule) (
 // authenticate tells the kinds of credentials apart. asked says that the store was asked, so that its answer is final.
 func (v *Verifier) authenticate(ctx context.Context, text string, now moment, fresh bool) (p Principal, asked bool, err error) {
 	switch kind, ours := token.KindOf(text); {
-	case ours && kind == token.Reference:
-		p, err = v.reference(ctx, text, now)
-		return p, true, err
-	case ours && kind == token.ServiceKey:
-		p, err = v.serviceKey(ctx, text, now)
-		return p, true, err
+	case ours && (kind == token.Reference || kind == token.ServiceKey):
+		return v.opaque(ctx, kind, text, now, fresh)
 	case ours: // any other kind opens nothing but its own door
 		return Principal{}, true, denied(ReasonInvalid, "kind")
-	case v.keys != nil && strings.IndexByte(text, '.') > 0:
+	case (v.keys != nil || v.authority != nil) && strings.IndexByte(text, '.') > 0:
 		return v.value(ctx, text, now, fresh)
 	default:
 		return Principal{}, true, denied(ReasonInvalid, "form")
 	}
 }
 
-// reference looks the session of an opaque token up. A mistyped or made-up token is refused by its checksum, and costs
-// no look-up.
-func (v *Verifier) reference(ctx context.Context, text string, now moment) (Principal, error) {
-	key, err := token.Parse(token.Reference, text)
+// opaque finds out about a reference token or a service key: from a copy in memory while the lease is fresh and no event
+// hits it, else by a look-up. A mistyped or made-up token is refused by its checksum, and costs nothing.
+func (v *Verifier) opaque(ctx context.Context, kind token.Kind, text string, now moment, fresh bool) (Principal, bool, error) {
+	key, err := token.Parse(kind, text)
 	if err != nil {
-		return Principal{}, denied(ReasonInvalid, "checksum")
+		return Principal{}, true, denied(ReasonInvalid, "checksum")
 	}
-	found, err := v.find.Find(ctx, Lookup{Key: key})
-	if errors.Is(err, ErrNotFound) {
-		return Principal{}, denied(ReasonInvalid, "unknown")
+	q := question{kind: kind, key: key, text: text}
+	if q.copy = !fresh && v.leaseFresh(now); q.copy {
+		if c, ok := v.near.get(key); ok {
+			if p, ok := v.fromCopy(c, now); ok {
+				v.near.served(c, now)
+				return p, false, nil
+			}
+		}
+		if v.near.isUnknown(key, now) {
+			return Principal{}, true, denied(ReasonInvalid, "unknown")
+		}
+	}
+	v.near.missed()
+	c, final, err := v.look(ctx, q, now)
+	if err == nil && !final {
+		// Somebody else's question, or a tier's answer: a copy like those in memory. Time has passed meanwhile.
+		if p, ok := v.fromCopy(c, v.moment()); ok {
+			return p, false, nil
+		}
+		q.copy = false
+		c, _, err = v.look(ctx, q, now)
 	}
 	if err != nil {
-		return Principal{}, fmt.Errorf("look up the session: %w", err)
+		return Principal{}, true, err
 	}
-	s := found.Session
-	if !s.Key.Equal(key) || s.Mode != ModeSession { // a store that answers with another record must not open the door
-		return Principal{}, fmt.Errorf("look up the session: the store answered with another record")
+	p, err := v.fromAnswer(c, now)
+	return p, true, err
+}
+
+// fromCopy makes the Principal of a copy if memory may decide about it and says yes; in any other case the store is asked.
+func (v *Verifier) fromCopy(c *copied, now moment) (Principal, bool) {
+	verdict := v.log.Check(now.clock, c.query())
+	if !verdict.Fresh || verdict.Generation != c.generation || verdict.Hit != (revoke.Hit{}) {
+		return Principal{}, false
 	}
-	s.SeenAt = v.seen.latest(s.ID, s.SeenAt)
-	if err := judge(s, found.Subject, now.fleet); err != nil {
-		return Principal{}, err
+	if c.told != nil {
+		return v.fromTold(c, verdict, now)
 	}
-	if !v.quiet {
-		v.seen.note(s, now.fleet)
+	roles, ok := v.roles.current(v.log, now.clock, c.found.Subject.Grants.Roles)
+	if !ok {
+		return Principal{}, false
 	}
-	return v.fromRecord(s, found, Reference), nil
+	p := Principal{ExpiresAt: c.found.ServiceKey.ExpiresAt}
+	if c.found.ServiceKey.ID != "" {
+		if !p.ExpiresAt.IsZero() && !now.fleet.Before(p.ExpiresAt) {
+			return Principal{}, false
+		}
+	} else {
+		s := c.found.Session
+		s.SeenAt = c.lastSeen(v.seen.latest(s.ID, s.SeenAt))
+		if judge(s, c.found.Subject, now.fleet) != nil {
+			return Principal{}, false
+		}
+		p.ExpiresAt = s.ends()
+		if !v.quiet && v.seen.note(s, now.fleet) {
+			c.seen.Store(now.fleet.UnixMicro())
+		}
+	}
+	ends := p.ExpiresAt
+	if r := c.ready.Load(); r != nil && r.roles == roles {
+		p = r.principal
+	} else {
+		p = v.principalOf(*c.found, roles.table)
+		c.ready.Store(&ready{principal: p, roles: roles})
+	}
+	p.ExpiresAt, p.asOf = ends, c.clean(verdict.Applied)
+	return p, true
+}
+
+// fromAnswer judges what the store or the authority said just now. That is final.
+func (v *Verifier) fromAnswer(c *copied, now moment) (Principal, error) {
+	switch {
+	case c.told != nil:
+		return c.principal()
+	case c.found.ServiceKey.ID != "":
+		if err := judgeKey(c.found.ServiceKey, now.fleet); err != nil {
+			return Principal{}, err
+		}
+	default:
+		s := c.found.Session
+		s.SeenAt = v.seen.latest(s.ID, s.SeenAt)
+		if err := judge(s, c.found.Subject, now.fleet); err != nil {
+			return Principal{}, err
+		}
+		if !v.quiet && v.seen.note(s, now.fleet) {
+			c.seen.Store(now.fleet.UnixMicro())
+		}
+		return v.fromRecord(s, *c.found, Reference), nil
+	}
+	return v.principalOf(*c.found, nil), nil
 }
 
 // value checks a signed or encrypted token: signature and claims, then the events since it was made. Under a fresh lease
 // that is all, in memory. Otherwise the store is asked.
 func (v *Verifier) value(ctx context.Context, text string, now moment, fresh bool) (Principal, bool, error) {
-	rules := v.rules
-	rules.Now = now.fleet
-	t, err := jwt.Verify(text, v.keys, rules)
-	if unknownKey(err) && v.renewed.due(now) {
-		// Another process may have made the key a moment ago. Made-up ids cost one read a second, whatever their number.
-		if err := v.readKeys(ctx); err != nil {
-			return Principal{}, true, fmt.Errorf("read the signing keys: %w", err)
-		}
-		t, err = jwt.Verify(text, v.keys, rules)
+	if v.keys == nil { // encrypted for the servers, or signed with a secret of theirs
+		return v.valueFromAuthority(ctx, text, now)
 	}
+	c, remembered, err := v.genuine(ctx, text, now)
 	if err != nil {
-		return Principal{}, true, refusedToken(err)
+		return Principal{}, true, err
 	}
+	t := c.claims
 	if by, revoked := v.keys.Revoked(t.KeyID); revoked {
 		return Principal{}, true, &DeniedError{Reason: ReasonRevoked, Check: "signing_key", By: by}
 	}
-	verdict := v.log.Check(now.clock, revoke.Query{
-		Session: id.Session(t.Session), User: id.User(t.Subject), SigningKey: t.KeyID, AsOf: t.AsOf,
-	})
+	verdict := v.log.Check(now.clock, c.query())
 	if verdict.Ended != 0 { // an event is final; no lease is needed to believe it
 		return Principal{}, true, &DeniedError{Reason: ReasonRevoked, Check: "event", By: verdict.Ended}
 	}
-	if verdict.Fresh && verdict.Changed == 0 && !fresh {
-		if table, ok := v.roles.current(v.log, now.clock, t.Roles); ok {
-			return fromClaims(t, table), false, nil
+	if verdict.Fresh && verdict.Generation == c.generation && verdict.Changed == 0 && !fresh {
+		if p, ok := v.fromClaims(c, verdict, now); ok {
+			if remembered {
+				v.near.served(c, now)
+			} else {
+				v.near.missed()
+			}
+			return p, false, nil
 		}
 	} else if v.refuse && !fresh && !v.leaseFresh(now) {
 		return Principal{}, true, fmt.Errorf("the lease has lapsed")
+	}
+	v.near.missed()
+	if v.authority != nil {
+		return v.valueFromAuthority(ctx, text, now)
 	}
 	p, err := v.valueFromStore(ctx, t, now)
 	return p, true, err
 }
 
+// genuine checks a value token's signature and its claims, or remembers that they were good. A key that is not issued any
+// more, and the end of the token, are looked at each time.
+func (v *Verifier) genuine(ctx context.Context, text string, now moment) (c *copied, remembered bool, err error) {
+	var hash token.Hash
+	if v.near != nil {
+		hash = sha256.Sum256([]byte(text))
+		if c, ok := v.near.get(hash); ok && c.claims != nil && c.generation == v.log.View().Generation && now.fleet.Before(c.claims.ExpiresAt) {
+			if _, issued := v.keys.Issued(c.claims.KeyID); issued {
+				return c, true, nil
+			}
+		}
+	}
+	rules := v.rules
+	rules.Now = now.fleet
+	generation := v.log.View().Generation
+	t, err := jwt.Verify(text, v.keys, rules)
+	if unknownKey(err) && v.renewed.due(now) {
+		// Another process may have made the key a moment ago. Made-up ids cost one read a second, whatever their number.
+		if err := v.readKeys(ctx); err != nil {
+			return nil, false, fmt.Errorf("read the signing keys: %w", err)
+		}
+		t, err = jwt.Verify(text, v.keys, rules)
+	}
+	if err != nil {
+		return nil, false, refusedToken(err)
+	}
+	return v.near.put(hash, &copied{claims: &t, generation: generation, read: now.clock.Mono}, t.AsOf), false, nil
+}
+
 // valueFromStore decides about a value token by what the store says now: session, subject, roles and signing key in one
 // snapshot.
-func (v *Verifier) valueFromStore(ctx context.Context, t jwt.Claims, now moment) (Principal, error) {
+func (v *Verifier) valueFromStore(ctx context.Context, t *jwt.Claims, now moment) (Principal, error) {
 	found, err := v.find.Find(ctx, Lookup{Session: id.Session(t.Session), SigningKey: t.KeyID})
 	if errors.Is(err, ErrNotFound) {
 		return Principal{}, denied(ReasonInvalid, "unknown_session")
@@ -218,24 +324,7 @@ func (v *Verifier) valueFromStore(ctx context.Context, t jwt.Claims, now moment)
 	return p, nil
 }
 
-// serviceKey looks a program's credential up.
-func (v *Verifier) serviceKey(ctx context.Context, text string, now moment) (Principal, error) {
-	hash, err := token.Parse(token.ServiceKey, text)
-	if err != nil {
-		return Principal{}, denied(ReasonInvalid, "checksum")
-	}
-	found, err := v.program(ctx, hash, now.fleet)
-	if err != nil {
-		return Principal{}, err
-	}
-	k := found.ServiceKey
-	return Principal{
-		User: UserID(k.ID), Form: Key, ExpiresAt: k.ExpiresAt,
-		more: &principalMore{grants: permission.NewSet(k.Permissions...), asOf: found.Subject.Head, program: &k},
-	}, nil
-}
-
-// program looks a service key up and judges it.
+// program looks a service key up and judges it, for who has only its hash.
 func (v *Verifier) program(ctx context.Context, hash token.Hash, now time.Time) (Found, error) {
 	found, err := v.find.Find(ctx, Lookup{ServiceKey: hash})
 	if errors.Is(err, ErrNotFound) {
@@ -244,16 +333,21 @@ func (v *Verifier) program(ctx context.Context, hash token.Hash, now time.Time) 
 	if err != nil {
 		return Found{}, fmt.Errorf("look up the service key: %w", err)
 	}
-	k := found.ServiceKey
-	switch {
-	case !k.Hash.Equal(hash):
-		return Found{}, fmt.Errorf("look up the service key: the store answered with another record")
-	case k.EndedBy != 0:
-		return Found{}, &DeniedError{Reason: ReasonRevoked, Check: "service_key", By: k.EndedBy, Since: k.EndedAt}
-	case !k.ExpiresAt.IsZero() && !now.Before(k.ExpiresAt):
-		return Found{}, &DeniedError{Reason: ReasonExpired, Check: "service_key", Since: k.ExpiresAt}
+	if !found.ServiceKey.Hash.Equal(hash) {
+		return Found{}, errOther
 	}
-	return found, nil
+	return found, judgeKey(found.ServiceKey, now)
+}
+
+// judgeKey is judge for a program's credential.
+func judgeKey(k ServiceKey, now time.Time) error {
+	switch {
+	case k.EndedBy != 0:
+		return &DeniedError{Reason: ReasonRevoked, Check: "service_key", By: k.EndedBy, Since: k.EndedAt}
+	case !k.ExpiresAt.IsZero() && !now.Before(k.ExpiresAt):
+		return &DeniedError{Reason: ReasonExpired, Check: "service_key", Since: k.ExpiresAt}
+	}
+	return nil
 }
 
 // judge is the one rule for whether a record is good now, and if not, why. What was ended stays revoked, also after it
@@ -276,35 +370,74 @@ func judge(s Session, sub Subject, now time.Time) error {
 	return nil
 }
 
-// fromRecord makes the Principal of a session that was judged good.
+// fromRecord makes the Principal of a session that was judged good, with the roles that came with it.
 func (v *Verifier) fromRecord(s Session, found Found, form Form) Principal {
-	sub := found.Subject
-	table := v.roles.of(found)
-	grants := table.Grants(sub.Grants.Roles)
+	found.Session = s
+	p := v.principalOf(found, v.roles.of(found))
+	p.Form = form
+	return p
+}
+
+// principalOf makes the Principal of a record that was judged good.
+func (v *Verifier) principalOf(found Found, roles permission.Table) Principal {
+	if k := found.ServiceKey; k.ID != "" {
+		return Principal{
+			User: UserID(k.ID), Form: Key, ExpiresAt: k.ExpiresAt, asOf: found.Subject.Head,
+			more: &principalMore{grants: permission.NewSet(k.Permissions...), program: &k},
+		}
+	}
+	s, sub := found.Session, found.Subject
+	grants := roles.Grants(sub.Grants.Roles)
 	if len(sub.Grants.Permissions) > 0 {
 		grants = grants.Union(permission.NewSet(sub.Grants.Permissions...))
 	}
 	return Principal{
-		User: s.User, Session: s.ID, Form: form, AuthTime: s.AuthAt, ExpiresAt: s.ends(),
+		User: s.User, Session: s.ID, Form: Reference, AuthTime: s.AuthAt, ExpiresAt: s.ends(), asOf: sub.Head,
 		more: &principalMore{
 			roles: sub.Grants.Roles, methods: s.Methods, grants: grants, claims: s.Claims,
-			email: sub.Email, verified: sub.EmailVerified, asOf: sub.Head, idle: s.IdleTimeout,
+			email: sub.Email, verified: sub.EmailVerified, idle: s.IdleTimeout,
 		},
 	}
 }
 
-// fromClaims makes the Principal of a value token that no event hits.
-func fromClaims(t jwt.Claims, table permission.Table) Principal {
-	grants := table.Grants(t.Roles)
-	if len(t.Grants) > 0 {
-		grants = grants.Union(permission.NewSet(t.Grants...))
+// fromClaims makes the Principal of a value token that no event hits, if what its roles grant is known here.
+func (v *Verifier) fromClaims(c *copied, verdict revoke.Verdict, now moment) (Principal, bool) {
+	t := c.claims
+	if v.authority != nil { // what the roles grant is in the token, as of its own number
+		if v.log.RolesChanged(t.Roles, c.asOf.Load()) {
+			return Principal{}, false
+		}
+		return v.readyClaims(c, nil, verdict, now), true
 	}
-	return Principal{
-		User: UserID(t.Subject), Session: SessionID(t.Session), Form: Value, AuthTime: t.AuthTime, ExpiresAt: t.ExpiresAt,
-		more: &principalMore{
-			roles: t.Roles, methods: t.Methods, grants: grants, custom: t.Custom, asOf: t.AsOf, signingKey: t.KeyID,
-		},
+	roles, ok := v.roles.current(v.log, now.clock, t.Roles)
+	if !ok {
+		return Principal{}, false
 	}
+	return v.readyClaims(c, roles, verdict, now), true
+}
+
+// readyClaims makes the Principal, or takes the one that was made before.
+func (v *Verifier) readyClaims(c *copied, roles *roleCopy, verdict revoke.Verdict, _ moment) Principal {
+	asOf := c.clean(verdict.Applied)
+	if r := c.ready.Load(); r != nil && r.roles == roles {
+		p := r.principal
+		p.asOf = asOf
+		return p
+	}
+	t := c.claims
+	grants := permission.NewSet(t.Permissions...)
+	if roles != nil {
+		grants = roles.table.Grants(t.Roles)
+		if len(t.Grants) > 0 {
+			grants = grants.Union(permission.NewSet(t.Grants...))
+		}
+	}
+	p := Principal{
+		User: UserID(t.Subject), Session: SessionID(t.Session), Form: Value, AuthTime: t.AuthTime, ExpiresAt: t.ExpiresAt, asOf: asOf,
+		more: &principalMore{roles: t.Roles, methods: t.Methods, grants: grants, custom: t.Custom, signingKey: t.KeyID},
+	}
+	c.ready.Store(&ready{principal: p, roles: roles})
+	return p
 }
 
 func unknownKey(err error) bool {

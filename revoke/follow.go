@@ -146,6 +146,10 @@ func (f *Follower) account(now Instant, out outcome) {
 		clear(f.gone)
 	}
 	f.reaper.learn(now, f.member.journal.applied())
+	if out.reset || len(out.events) > 0 {
+		close(f.moved)
+		f.moved = make(chan struct{})
+	}
 }
 
 // sweep removes the registrations of verifiers that are dead: those that a waiter waited for in vain, and those that are

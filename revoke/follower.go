@@ -51,6 +51,8 @@ type Follower struct {
 	reaper reaper
 	gone   map[id.Verifier]uint64 // who did not answer a wait, and the number it is below
 
+	moved chan struct{} // closed and replaced, under mu, whenever something was applied
+
 	err     atomic.Pointer[error]
 	waiters atomic.Int32
 	lister  *lister
@@ -74,6 +76,7 @@ func Follow(ctx context.Context, log Log, opt FollowOptions) (*Follower, error) 
 		member: newMember(opt.Name), gone: map[id.Verifier]uint64{},
 		lister: newLister(log, opt.Clock),
 		wake:   make(chan struct{}, 1),
+		moved:  make(chan struct{}),
 	}
 	if err := f.replay(ctx); err != nil {
 		f.leave(context.WithoutCancel(ctx))
@@ -144,19 +147,6 @@ func (f *Follower) Learn(events ...Event) {
 	f.member.learn(events)
 	f.mu.Unlock()
 	f.hurry()
-}
-
-// Answer answers the renewal of another verifier from this one's memory. It answers an error, which means "don't know",
-// unless this verifier holds a lease itself.
-func (f *Follower) Answer(r Renewal) (Answer, error) {
-	f.mu.Lock()
-	a, err := f.member.answer(f.clock(), r)
-	urgent := f.member.urgent
-	f.mu.Unlock()
-	if urgent {
-		f.hurry()
-	}
-	return a, err
 }
 
 // Err returns why renewals do not run, or nil if the last one did.

@@ -41,6 +41,7 @@ func (s *state) check(now Instant, q Query) Verdict {
 		Fresh:      q.AsOf >= s.low && s.lease.left(now) > 0,
 		Hit:        s.events.hit(q),
 		Generation: s.generation,
+		Applied:    s.applied,
 	}
 }
 
@@ -52,6 +53,9 @@ type Verdict struct {
 	Hit
 	// Generation changes with every reset. Copies made under another one are dropped.
 	Generation uint64
+	// Applied is up to where the events were applied, in order, that this was judged by: a copy that is fresh and not hit
+	// is as good as one that was read at this number.
+	Applied uint64
 }
 
 // View is where a verifier stands, for people and metrics, and for who stamps copies.

@@ -1,0 +1,138 @@
+package handstamp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/handstamp/handstamp/jwt"
+	"github.com/handstamp/handstamp/revoke"
+)
+
+// VerifyKeys find the keys that signatures are checked with.
+type VerifyKeys interface {
+	// Issued finds a key by its id, also one that was revoked: what a revoked key signed is called revoked, which can only
+	// be said once its signature was found good. It must not block.
+	Issued(kid string) (jwt.VerifyKey, bool)
+	// Revoked reports whether a key was revoked, and by which event (0 where that is not known).
+	Revoked(kid string) (by uint64, revoked bool)
+	// Reload reads the keys again: after an event about one, and when a token names a key that is not known. It bounds by
+	// itself how often it asks anybody.
+	Reload(ctx context.Context) error
+}
+
+// Authority is whom a [Verifier] without a store asks: a Handstamp server. Package remote implements it over HTTP.
+type Authority interface {
+	// Introspect says what a credential is worth now. The answer is read from the server's store after the call began. Active
+	// is false for a credential that is not accepted, whatever the reason; an error means that it could not be found out.
+	Introspect(ctx context.Context, credential string) (Introspected, error)
+}
+
+// Introspected is what an [Authority] says of one credential (RFC 7662 section 2.2). The zero value is a credential that is
+// not accepted.
+type Introspected struct {
+	Active      bool
+	User        UserID
+	Session     SessionID // empty for a service key
+	ExpiresAt   time.Time // when the credential stops if nothing stops it before; zero is never
+	AuthTime    time.Time // when the user last proved who they are; zero where that is not known
+	Methods     []string
+	Roles       []string
+	Permissions []string // everything that is granted now
+	AsOf        uint64   // the number of the log up to which this is true
+}
+
+// Source is where a Verifier without a store gets what it needs.
+type Source struct {
+	Log       revoke.Log // renewals at a server; Registered, Remove and Forget are never called with anything to do
+	Authority Authority
+	Keys      VerifyKeys // nil where no value token can be checked here: they are introspected like the rest
+}
+
+// OpenVerifier makes a Verifier that has no store: it checks value tokens by their signature and by the events that the log
+// tells, and asks the authority for everything else. It is the same Verifier as an Auth's, with the same cache, and with
+// Guard. It knows no roles of its own: permissions are those of the token or of the authority's answer, and are asked for
+// again when a role changed. Of the options it takes PublicURL, InsecureHTTP, Origins, Cookie, TrustedProxies, Token.Issuer,
+// Token.Audience, LoginURL, OnDenied, RefuseStale, CacheBytes, Now, Logger and Name. Close it when done.
+//
+// What it checks is no activity of the user: the idle end of a session moves by what the servers themselves see.
+func OpenVerifier(ctx context.Context, src Source, opt Options) (*Verifier, error) {
+	if src.Log == nil || src.Authority == nil {
+		return nil, errors.New("handstamp: OpenVerifier needs Source.Log and Source.Authority")
+	}
+	opt.Modes = []Mode{ModeSession} // nothing is issued here, so nothing that issuing needs is asked for
+	opt.Lease = 0
+	opt, err := opt.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	v := newVerifier(opt)
+	v.authority = src.Authority
+	if src.Keys != nil {
+		v.keys, v.readKeys = &issuedKeys{src.Keys}, src.Keys.Reload
+		if err := src.Keys.Reload(ctx); err != nil {
+			return nil, fmt.Errorf("handstamp: read the public keys: %w", err)
+		}
+	}
+	if v.origins, err = newOrigins(opt, v.cookies); err != nil {
+		return nil, err
+	}
+	reload := make(chan struct{}, 1)
+	hooks := followHooks{events: func(events []revoke.Event) { v.happened(events); wakeForKeys(events, reload) }, reset: v.guards.doubt}
+	if err := v.follow(ctx, src.Log, opt, hooks); err != nil {
+		return nil, err
+	}
+	run, stop := context.WithCancel(context.WithoutCancel(ctx))
+	v.stop = stop
+	v.running.Go(func() { v.watchGuards(run) })
+	v.running.Go(func() { v.watchKeys(run, reload, opt) })
+	return v, nil
+}
+
+// Close stops what OpenVerifier started. After it every check asks the authority. An Auth's own Close does this for its
+// Verifier.
+func (v *Verifier) Close() error {
+	v.stop()
+	v.running.Wait()
+	v.log.Close()
+	return nil
+}
+
+func wakeForKeys(events []revoke.Event, reload chan<- struct{}) {
+	for _, e := range events {
+		if e.Kind != revoke.KindKey {
+			continue
+		}
+		select {
+		case reload <- struct{}{}:
+		default: // one is waiting already
+		}
+		return
+	}
+}
+
+// keysEvery is how often a Verifier without a store looks whether its keys are due to be read again.
+const keysEvery = 30 * time.Second
+
+// watchKeys keeps the keys young, so that the next one is known before it signs.
+func (v *Verifier) watchKeys(ctx context.Context, reload <-chan struct{}, opt Options) {
+	if v.readKeys == nil {
+		return
+	}
+	tick := time.NewTicker(keysEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-reload:
+		case <-tick.C:
+		}
+		ask, cancel := context.WithTimeout(ctx, taskTimeout)
+		if err := v.readKeys(ask); err != nil && ctx.Err() == nil {
+			opt.Logger.ErrorContext(ctx, "the public keys could not be read again; those at hand go on", "error", err)
+		}
+		cancel()
+	}
+}

@@ -1,0 +1,5 @@
+//go:build handstamp_nocache
+
+package handstamp
+
+const cacheByDefault = false
