@@ -51,6 +51,7 @@ var arrows = map[string][]string{
 	"internal/strictjson":     {},
 	"internal/telemetry":      {},
 
+	"move":   slices.Concat(leaves, []string{".", "store/transfer"}),
 	"remote": {".", "id", "jwt", "revoke", "token"},
 
 	"handstamptest":      slices.Concat(leaves, []string{".", "account", "login", "store/memory", "keyring"}),
