@@ -11,6 +11,7 @@ import (
 	"github.com/handstamp/handstamp/keyring"
 )
 
+// BenchmarkVerify is a check by form and store: asked of the store or checked by its signature, and remembered.
 func BenchmarkVerify(b *testing.B) {
 	for _, s := range backends() {
 		for _, mode := range modes() {
@@ -22,18 +23,24 @@ func BenchmarkVerify(b *testing.B) {
 				if mode != handstamp.ModeSession {
 					name += "/" + string(a)
 				}
-				b.Run(name, func(b *testing.B) {
-					e := setup{store: s.open(b), keys: func(o *keyring.Options) { o.Algorithm = a }}.open(b)
-					g := e.start(b, "ada", mode)
-					text := g.AccessToken.Reveal()
-					b.ReportAllocs()
-					for b.Loop() {
-						if _, err := e.VerifyToken(b.Context(), text); err != nil {
-							b.Fatal(err)
-						}
-					}
-				})
+				for how, bytes := range map[string]int64{"asked": -1, "remembered": 1 << 20} {
+					b.Run(name+"/"+how, func(b *testing.B) { benchmarkVerify(b, s, mode, a, bytes) })
+				}
 			}
+		}
+	}
+}
+
+func benchmarkVerify(b *testing.B, s backing, mode handstamp.Mode, a jwt.Algorithm, bytes int64) {
+	e := setup{
+		store: s.open(b), keys: func(o *keyring.Options) { o.Algorithm = a },
+		change: func(o *handstamp.Options) { o.CacheBytes = bytes },
+	}.open(b)
+	text := e.start(b, "ada", mode).AccessToken.Reveal()
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := e.VerifyToken(b.Context(), text); err != nil {
+			b.Fatal(err)
 		}
 	}
 }
