@@ -1,0 +1,80 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// maxTries is how often something is done that another transaction got in the way of.
+const maxTries = 4
+
+// read runs one statement that changes nothing. If the connection turns out to be dead it is asked once more on another
+// one, since nobody is the worse for it.
+func (s *Store) read(ctx context.Context, p purpose, st statement) error {
+	if !storable(st.args) {
+		return nil // no row has such a text
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.limits.total)
+	defer cancel()
+	err := s.try(ctx, p, st)
+	if brokeOff(err) && ctx.Err() == nil {
+		err = s.try(ctx, p, st)
+	}
+	return err
+}
+
+func (s *Store) try(ctx context.Context, p purpose, st statement) error {
+	l, err := s.take(ctx, p)
+	if err != nil {
+		return err
+	}
+	err = l.one(ctx, st)
+	l.give(err)
+	return err
+}
+
+// row reads one row; pgx.ErrNoRows if there is none.
+func (s *Store) row(ctx context.Context, query string, args []any, into ...any) error {
+	found := false
+	err := s.read(ctx, forRead, statement{query: query, args: args, scan: func(r pgx.Rows) error {
+		found = true
+		return r.Scan(into...)
+	}})
+	if err == nil && !found {
+		return pgx.ErrNoRows
+	}
+	return err
+}
+
+// each reads all rows.
+func (s *Store) each(ctx context.Context, query string, args []any, scan func(pgx.Rows) error) error {
+	return s.read(ctx, forRead, statement{query: query, args: args, scan: scan})
+}
+
+// write runs one statement that changes something and is a transaction of its own. It is done again only when it is
+// certain that it has not happened; otherwise the error says "don't know".
+func (s *Store) write(ctx context.Context, p purpose, st statement) error {
+	if !storable(st.args) {
+		return errText
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.limits.total)
+	defer cancel()
+	var err error
+	for range maxTries {
+		err = s.try(ctx, p, st)
+		if st.taken != nil && code(err) == codeUnique {
+			return st.taken
+		}
+		if ctx.Err() != nil || !again(err) && !pgconn.SafeToRetry(err) {
+			break
+		}
+	}
+	return err
+}
+
+// milliseconds is a limit as PostgreSQL's settings want it; 0 would be no limit.
+func milliseconds(d time.Duration) string { return fmt.Sprint(max(d.Milliseconds(), 1)) }

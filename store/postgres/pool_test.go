@@ -1,0 +1,202 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/handstamp/handstamp"
+	"github.com/handstamp/handstamp/internal/fault"
+	"github.com/handstamp/handstamp/revoke"
+)
+
+// hurried are the limits of a server, so that a test sees that waits end.
+func hurried() Options { return Options{MaxConns: 6, limits: defaults()} }
+
+// answers checks that a call that cannot succeed says so, as "don't know", within the time in which somebody who asked
+// over HTTP must be told.
+func answers(t *testing.T, what string, call func() error) {
+	t.Helper()
+	began := time.Now()
+	err := call()
+	if took := time.Since(began); took > 3*time.Second {
+		t.Errorf("%s took %v, want less than 3s", what, took)
+	}
+	for _, no := range []error{nil, handstamp.ErrNotFound, handstamp.ErrConflict, handstamp.ErrTaken, revoke.ErrNotRegistered} {
+		if errors.Is(err, no) {
+			t.Errorf("%s = %v, want an error that says that it is not known", what, err)
+		}
+	}
+}
+
+// TestUnitsLeaveRoom: units that hold all the connections that they may have keep no check and no renewal waiting.
+func TestUnitsLeaveRoom(t *testing.T) {
+	server := fault.SharedPostgres(t)
+	opt := patient()
+	opt.MaxConns = 6
+	s := openTest(t, server.DSN(server.CreateDB(t)), opt)
+	rec := put(t, s, "usr_ada")
+	h, err := s.Log().Register(t.Context(), registration("vrf_1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var units sync.WaitGroup
+	begun, end := make(chan struct{}, 20), make(chan struct{})
+	for range 20 {
+		units.Go(func() {
+			err := s.Work().Do(t.Context(), func(tx handstamp.Tx) error {
+				_, err := tx.Oldest(t.Context(), "usr_ada", rec.CreatedAt, 0)
+				begun <- struct{}{}
+				<-end
+				return err
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for range 3 {
+		<-begun
+	}
+	for range 50 {
+		found(t, s, rec.ID)
+		renewOK(t, s, place("vrf_1", h))
+	}
+	if n := s.pool.Stat().AcquiredConns(); n != 3 {
+		t.Errorf("20 units hold %d connections of 6, want half of them", n)
+	}
+	close(end)
+	units.Wait()
+}
+
+// TestChecksLeaveRoom: checks that hang, because somebody locks the table, keep no renewal waiting and end by themselves;
+// when the lock is gone everything works.
+func TestChecksLeaveRoom(t *testing.T) {
+	server := fault.SharedPostgres(t)
+	db := server.CreateDB(t)
+	s := openTest(t, server.DSN(db), hurried())
+	rec := put(t, s, "usr_ada")
+	h, err := s.Log().Register(t.Context(), registration("vrf_1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := connect(t, server.DSN(db))
+	sqlExec(t, c, "BEGIN", "LOCK TABLE handstamp.sessions IN ACCESS EXCLUSIVE MODE")
+	var checks sync.WaitGroup
+	for range 30 {
+		checks.Go(func() {
+			answers(t, "Find", func() error {
+				_, err := s.Sessions().Find(t.Context(), handstamp.Lookup{Session: rec.ID})
+				return err
+			})
+		})
+		checks.Go(func() {
+			answers(t, "Do", func() error {
+				return s.Work().Do(t.Context(), func(tx handstamp.Tx) error {
+					_, err := tx.Oldest(t.Context(), "usr_ada", begun, 0)
+					return err
+				})
+			})
+		})
+	}
+	waiting(t, server, db, "handstamp")
+	for range 20 {
+		renewOK(t, s, place("vrf_1", h))
+	}
+	checks.Wait()
+	sqlExec(t, c, "COMMIT")
+	found(t, s, rec.ID)
+	ended(t, s, endOf(rec))
+}
+
+// TestDefaultsAnswerInTime: whoever asks over HTTP is told within 3 s.
+func TestDefaultsAnswerInTime(t *testing.T) {
+	l := defaults()
+	if longest := l.total + l.commit; longest > 3*time.Second {
+		t.Errorf("a call takes up to %v, want at most 3s", longest)
+	}
+	if l.lock != time.Second || l.idle != 2*time.Second || l.acquire > 2*time.Second {
+		t.Errorf("limits = %+v", l)
+	}
+}
+
+// TestNothingIsLeft: a store that is closed leaves no goroutine and no connection.
+func TestNothingIsLeft(t *testing.T) {
+	server := fault.SharedPostgres(t)
+	db := server.CreateDB(t)
+	before := runtime.NumGoroutine()
+	s, err := Open(t.Context(), server.DSN(db), patient())
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, s, "usr_ada")
+	over := make(chan error, 1)
+	woken := make(chan struct{}, 1)
+	go func() { over <- s.Log().Watch(t.Context(), func() { woken <- struct{}{} }) }()
+	<-woken
+	if err := errors.Join(s.Close(), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	<-over
+	for server.Value(t, "postgres", "SELECT count(*)::text FROM pg_stat_activity WHERE datname = $1", db) != "0" {
+		if t.Context().Err() != nil {
+			t.Fatal("connections are left")
+		}
+	}
+	for runtime.NumGoroutine() > before { // the driver's are ending
+		if t.Context().Err() != nil {
+			t.Fatalf("%d goroutines before, %d after", before, runtime.NumGoroutine())
+		}
+		runtime.Gosched()
+	}
+	for what, call := range map[string]func() error{
+		"Find": func() error { _, err := s.Sessions().Find(t.Context(), handstamp.Lookup{Session: "ses_x"}); return err },
+		"Do": func() error {
+			return s.Work().Do(t.Context(), func(tx handstamp.Tx) error { _, err := tx.Subject(t.Context(), "u"); return err })
+		},
+		"Renew": func() error { _, err := s.Log().Renew(t.Context(), revoke.Renewal{Verifier: "vrf_1"}); return err },
+	} {
+		if err := call(); !errors.Is(err, ErrClosed) {
+			t.Errorf("%s after Close = %v, want ErrClosed", what, err)
+		}
+	}
+}
+
+// TestCallersTime: a caller who gives up is not kept, wherever the call hangs.
+func TestCallersTime(t *testing.T) {
+	server := fault.SharedPostgres(t)
+	db := server.CreateDB(t)
+	s := openTest(t, server.DSN(db), Options{})
+	rec := put(t, s, "usr_ada")
+	c := connect(t, server.DSN(db))
+	sqlExec(t, c, "BEGIN", "LOCK TABLE handstamp.sessions IN ACCESS EXCLUSIVE MODE")
+	for what, call := range map[string]func(ctx context.Context) error{
+		"Find": func(ctx context.Context) error {
+			_, err := s.Sessions().Find(ctx, handstamp.Lookup{Session: rec.ID})
+			return err
+		},
+		"Rotate": func(ctx context.Context) error {
+			_, err := s.Sessions().Rotate(ctx, rec.ID, 1, rotation(rec, 2))
+			return err
+		},
+		"Do": func(ctx context.Context) error {
+			return s.Work().Do(ctx, func(tx handstamp.Tx) error { return tx.PutSession(ctx, session("usr_bob")) })
+		},
+	} {
+		ctx, cancel := context.WithCancel(t.Context())
+		over := make(chan error, 1)
+		go func() { over <- call(ctx) }()
+		waiting(t, server, db, "handstamp")
+		cancel()
+		if err := <-over; !errors.Is(err, context.Canceled) {
+			t.Errorf("%s = %v, want the context's error", what, err)
+		}
+	}
+	sqlExec(t, c, "COMMIT")
+	if f := found(t, s, rec.ID); f.Session.Version != 1 {
+		t.Errorf("the record is %+v, want it unchanged", f.Session)
+	}
+}
