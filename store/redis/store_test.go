@@ -1,0 +1,34 @@
+package redis_test
+
+import (
+	"testing"
+
+	"github.com/handstamp/handstamp/internal/fault"
+	"github.com/handstamp/handstamp/store/memory"
+	"github.com/handstamp/handstamp/store/redis"
+	"github.com/handstamp/handstamp/store/storetest"
+)
+
+// TestStore passes every rule, over SQLite, with two processes and with a process that comes back.
+func TestStore(t *testing.T) {
+	r := fault.SharedRedis(t)
+	storetest.Run(t, storetest.Maker{
+		Open:  func(t testing.TB) storetest.Backend { return open(t, r) },
+		Again: func(t testing.TB, b storetest.Backend) storetest.Backend { return b.(handle).again(t) },
+		Reopen: func(t testing.TB, b storetest.Backend) storetest.Backend {
+			must(t, b.Close())
+			return b.(handle).again(t)
+		},
+	})
+}
+
+// TestStoreOverMemory has a base that knows of nothing but its own process.
+func TestStoreOverMemory(t *testing.T) {
+	r := fault.SharedRedis(t)
+	storetest.RunSessions(t, func(t testing.TB) storetest.SessionStore {
+		s, err := redis.Over(memory.New(), dial(t, r.URLAt(r.Addr(), r.NextDB()), redis.Options{}))
+		must(t, err)
+		t.Cleanup(func() { must(t, s.Close()) })
+		return s
+	})
+}
