@@ -154,6 +154,9 @@ func (l *loader) cut(key string, field *time.Duration, endKey string, end time.D
 
 func (l *loader) storeRules() {
 	c := l.config
+	if l.good("cache", "sessions") && c.Cache.Kind != KindNone && c.Sessions.Kind != KindDatabase {
+		l.warn("cache", "has no effect: the sessions are not in the database")
+	}
 	if l.good("database", "database_pooler") && c.DatabasePooler != PoolerNone && c.Database.Kind != KindPostgres {
 		l.warn("database_pooler", "has no effect: database is not postgres")
 	}

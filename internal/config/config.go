@@ -60,6 +60,7 @@ type Config struct {
 	Signup         Signup // who may make an account
 	Login          Login
 	Log            Log
+	OTel           OTel
 
 	origins map[string]Origin
 	files   map[string]string // key of a secret → path it was read from
@@ -161,6 +162,12 @@ type Login struct {
 type Log struct {
 	Format LogFormat
 	Level  slog.Level
+}
+
+// OTel says where traces of requests go.
+type OTel struct {
+	Endpoint    *url.URL // base URL of an OTLP receiver over HTTP; nil: no traces
+	SampleRatio float64  // 0 to 1
 }
 
 // Mode is how an identity is kept.

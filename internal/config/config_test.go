@@ -90,7 +90,7 @@ func wantDefaults() map[string]string {
 		"refresh.grace": "20s", "refresh.after_restore": "refuse", "revocation.lease": "2s", "revocation.on_stale": "lookup",
 		"key.rotate_every": "720h", "password.min_length": "8", "password.memory_kib": "19456", "password.iterations": "2",
 		"password.parallelism": "1", "password.max_concurrent": "3", "password.legacy_hash": "", "password.legacy_hash_file": "", "signup": "open", "login.max_failures": "10",
-		"log.format": "auto", "log.level": "info",
+		"log.format": "auto", "log.level": "info", "otel.endpoint": "", "otel.sample_ratio": "1",
 	}
 }
 
@@ -157,6 +157,7 @@ func samples() map[string]sample {
 		"password.legacy_hash":      {"$2y$12$abc", `"$2y$12$abc"`, "REDACTED"},
 		"password.legacy_hash_file": quoted("/run/legacy"),
 		"signup":                    quoted("closed"), "login.max_failures": bare("1000000"), "log.format": quoted("json"), "log.level": quoted("debug"),
+		"otel.endpoint": quoted("https://otel.example.com:4318/base"), "otel.sample_ratio": bare("0.25"),
 	}
 }
 

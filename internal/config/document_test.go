@@ -31,8 +31,10 @@ environment, environment over file, file over defaults. Unknown keys and unknown
 every mistake is reported in one go. ` + "`handstamp config`" + ` prints what is in force and where each value came from; secrets
 print as REDACTED. Durations are written like ` + "`90s`, `15m`, `24h`" + `.
 
-This version has the stores SQLite and memory. It refuses ` + "`postgres://` and `redis://`" + `, wherever they stand, and says so;
-` + "`near_cache.memory` and `database_pooler`" + ` have no effect yet.
+Where sessions are: ` + "`database`" + ` alone keeps all in one place; ` + "`sessions`" + ` moves the session records to memory or Redis; ` + "`cache`" + ` puts
+Redis or Valkey in front of the database. Redis URLs: ` + "`redis://[user[:password]@]host[:port][/db][?parameters]`" + `, ` + "`rediss://`" + ` for TLS;
+parameters: ` + "`addr=host:port`" + ` (more addresses), ` + "`master=NAME`" + ` (the addresses are Sentinels), ` + "`cluster=true`, `prefix=TEXT`" + `, and for TLS
+` + "`ca=FILE`, `cert=FILE`, `key=FILE`, `server_name=NAME`" + `. [operations.md](operations.md) says which to choose.
 
 | key | default | what it is | accepted |
 |---|---|---|---|

@@ -135,6 +135,10 @@ func convert(k kind, content any) (value, string) {
 		if k.accept.integer {
 			return value{form: formText, text: strconv.FormatInt(c, 10)}, ""
 		}
+	case float64:
+		if k.accept.float {
+			return value{form: formText, text: strconv.FormatFloat(c, 'f', -1, 64)}, ""
+		}
 	case bool:
 		if k.accept.boolean {
 			return value{form: formText, text: strconv.FormatBool(c)}, ""
@@ -168,6 +172,8 @@ func (k kind) spelling() string {
 	switch {
 	case k.accept.integer && k.name == "size":
 		return `a text in quotes, such as "64MiB"`
+	case k.accept.float:
+		return "a number without quotes, such as 0.01"
 	case k.accept.integer:
 		return "a whole number without quotes"
 	case k.accept.boolean:

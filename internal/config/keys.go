@@ -16,7 +16,7 @@ type Key struct {
 	Env     string // such as HANDSTAMP_SESSION_IDLE_TIMEOUT
 	Default string // as text; for a derived default a few words
 	Help    string // one sentence without a full stop
-	Kind    string // text, bool, int, duration, size, url, list, map or secret
+	Kind    string // text, bool, int, duration, size, url, list, map, number or secret
 	Limits  string // range or choices; may be empty
 	Secret  bool   // the value is never printed whole
 }
@@ -68,7 +68,7 @@ const (
 // specs returns the table of keys. A key is added by one line here and one field
 // in Config.
 func specs() []spec {
-	return slices.Concat(serverSpecs(), storeSpecs(), webSpecs(), lifeSpecs(), accountSpecs())
+	return slices.Concat(serverSpecs(), storeSpecs(), webSpecs(), lifeSpecs(), accountSpecs(), traceSpecs())
 }
 
 func serverSpecs() []spec {
@@ -111,8 +111,8 @@ func storeSpecs() []spec {
 		{name: "cache", optional: true, secret: true, derived: "none", help: "redis://… of a cache in front of the database",
 			kind: backend(func(c *Config) *Backend { return &c.Cache }, parseCache)},
 		{name: "cache_file", optional: true, fileOf: "cache", help: "file that holds the value of cache", kind: filePath("cache")},
-		{name: "near_cache.memory", initial: "64MiB", help: "size of the cache inside the process",
-			kind: byteSize(func(c *Config) *int64 { return &c.NearCache.Memory }, 64<<10, 1<<40)},
+		{name: "near_cache.memory", initial: "64MiB", help: "size of the cache inside the process; 0B is none",
+			kind: byteSize(func(c *Config) *int64 { return &c.NearCache.Memory }, 0, 1<<40)},
 		{name: "secret", secret: true, derived: "generated into data_dir", help: "signing secrets: the first makes, all verify; several nodes share them",
 			kind: secrets()},
 		{name: "secret_file", optional: true, fileOf: "secret", help: "file that holds the signing secrets, one in each line", kind: filePath("secret")},
@@ -202,6 +202,15 @@ func accountSpecs() []spec {
 			kind: choice(func(c *Config) *LogFormat { return &c.Log.Format }, LogAuto, LogText, LogJSON)},
 		{name: "log.level", initial: "info", help: "least level that is logged",
 			kind: level(logLevel)},
+	}
+}
+
+func traceSpecs() []spec {
+	return []spec{
+		{name: "otel.endpoint", optional: true, derived: "none, no traces", help: "base URL of an OTLP receiver over HTTP: traces of requests go to /v1/traces below it",
+			kind: webURL(func(c *Config) **url.URL { return &c.OTel.Endpoint })},
+		{name: "otel.sample_ratio", initial: "1", help: "share of the requests that are traced, unless a trusted proxy has decided",
+			kind: ratio(func(c *Config) *float64 { return &c.OTel.SampleRatio })},
 	}
 }
 

@@ -47,7 +47,7 @@ func (v value) list() []string {
 }
 
 // accept is the set of TOML types that a kind takes.
-type accept struct{ integer, boolean, array, table bool }
+type accept struct{ integer, float, boolean, array, table bool }
 
 // kind reads, checks and writes the value of a key.
 type kind struct {
@@ -152,6 +152,19 @@ func showDuration(d time.Duration) string {
 		s = strings.TrimSuffix(s, "0m")
 	}
 	return s
+}
+
+// ratio takes a share: a decimal number from 0 to 1.
+func ratio(field func(*Config) *float64) kind {
+	k := scalar(field, func(s string) (float64, problems) {
+		f, err := strconv.ParseFloat(s, 64)
+		if err != nil || !(f >= 0 && f <= 1) || strings.HasPrefix(s, "-") || strings.ContainsAny(s, "xXpP_") { // NaN is no share either
+			return 0, problems{"must be a number from 0 to 1, such as 0.01"}
+		}
+		return f, nil
+	}, func(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) })
+	k.name, k.limits, k.accept = "number", "0 to 1", accept{integer: true, float: true}
+	return k
 }
 
 // byteUnits are the units of sizes, largest first, so that a size is written
@@ -307,7 +320,12 @@ func backend(field func(*Config) *Backend, parse func(string) (Backend, problems
 }
 
 func webURL(field func(*Config) **url.URL) kind {
-	k := scalar(field, parseWebURL, (*url.URL).String)
+	k := scalar(field, parseWebURL, func(u *url.URL) string {
+		if u == nil {
+			return ""
+		}
+		return u.String()
+	})
 	k.name, k.limits = "url", "http or https, a path but no query"
 	return k
 }

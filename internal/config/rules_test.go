@@ -39,7 +39,7 @@ func ruleTests() []ruleTest {
 			refused: []string{"sqlite:", "sqlite::memory:", "sqlite:file:a?mode=memory", "sqlite://a.db", "sqlite3:a", "postgres", "postgres:h", "mysql://h/d", "Memory", "postgres://u:p#x@h/d", "postgres://u:p/x@h/d", "postgres://u:12/x@h/d", "postgres://u:12?x@h/d", "postgres://u:%zz@h/d"}},
 		{key: "sessions", accepted: []string{"database", "memory", "redis://h:1", "rediss://:p@h:1/0"}, refused: []string{"sqlite", "redis", "redis://", "redis:///0", "postgres://h/d"}},
 		{key: "cache", accepted: []string{"redis://h:1"}, refused: []string{"memory", "database", "none", "valkey://h"}},
-		{key: "near_cache.memory", accepted: []string{"64KiB", "65536", "1TiB", "100MB", "1 GiB"}, refused: []string{"0", "1KiB", "2TiB", "64mib", "1.5GiB", "-1MiB", "MiB", "99999999999999999999", "8388608TiB"}},
+		{key: "near_cache.memory", accepted: []string{"0", "0B", "1KiB", "64KiB", "65536", "1TiB", "100MB", "1 GiB"}, refused: []string{"2TiB", "64mib", "1.5GiB", "-1MiB", "MiB", "99999999999999999999", "8388608TiB"}},
 		{key: "modes", accepted: []string{"session", "hybrid,token"}, refused: []string{"none", "session,session", "Session", ","}},
 		{key: "session.idle_timeout", accepted: []string{"1s", "1500ms", "24h", "1h30m"}, refused: []string{"999ms", "0", "0s", "-1h", "10", "1d", "forever", "9999999999h"}},
 		{key: "session.max_per_user", accepted: []string{"0", "1000000"}, refused: []string{"-1", "1000001", "1.0", "1e3", "0x10", " 1"}},
@@ -73,6 +73,9 @@ func ruleTests() []ruleTest {
 		{key: "login.max_failures", accepted: []string{"1", "1000000"}, refused: []string{"0", "1000001", "-1"}},
 		{key: "log.format", accepted: []string{"auto", "text", "json"}, refused: []string{"xml"}},
 		{key: "log.level", accepted: []string{"debug", "warn", "error"}, refused: []string{"trace", "INFO", "info+1"}},
+		{key: "otel.endpoint", accepted: []string{"", "http://127.0.0.1:4318", "https://otel.example.com/base/", "http://collector:4318"},
+			refused: []string{"127.0.0.1:4318", "grpc://127.0.0.1:4317", "https://user:pw@otel.example.com", "https://otel.example.com/v1/traces?key=x"}},
+		{key: "otel.sample_ratio", accepted: []string{"0", "1", "0.05", "1e-3", ".5"}, refused: []string{"1.1", "-0.1", "-0", "NaN", "Inf", "5%", "0x1p-2", "1_0", ""}},
 		{key: "tls.cert", with: []string{"HANDSTAMP_TLS_KEY=/k"}, accepted: []string{"/c"}, refused: []string{""}},
 		{key: "tls.cert", refused: []string{"/c"}},
 	}
