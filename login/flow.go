@@ -23,6 +23,7 @@ type Flow struct {
 	store       Store
 	budgetKey   []byte
 	maxFailures int
+	local       local
 }
 
 // Options of a Flow.
@@ -95,6 +96,9 @@ func (f *Flow) Login(ctx context.Context, a Attempt, start handstamp.StartOption
 		p.Proof.StartOptions = start
 		var g handstamp.Grant
 		if g, err = f.start(ctx, p); err == nil {
+			if p.budgets.here {
+				f.local.cleared(p.budgets.account, p.budgets.network)
+			}
 			return g, nil
 		}
 		if !errors.Is(err, handstamp.ErrProofOutdated) {
@@ -118,7 +122,7 @@ func (f *Flow) Login(ctx context.Context, a Attempt, start handstamp.StartOption
 func (f *Flow) Prove(ctx context.Context, a Attempt, c handstamp.Client) (Proved, error) {
 	b, err := f.count(ctx, a.Account, networkOf(c))
 	if err != nil {
-		// A refusal here is not recorded: who is refused could fill the audit log at the speed of the network. The failures
+		// A refusal is not recorded: who is refused could fill the audit log at the speed of the network. The failures
 		// that used the budget up are in it.
 		return Proved{}, err
 	}

@@ -74,6 +74,7 @@ type budgets struct {
 	pair    BudgetKey // tries at one account from a network that logged in to it before
 	aside   BudgetKey // attempts at one account beside its budget
 	known   bool      // pair is the one that was charged
+	here    bool      // account and network were charged in this process only
 }
 
 func (f *Flow) budgets(account string, network netip.Prefix) budgets {
@@ -96,13 +97,16 @@ func (f *Flow) key(parts ...string) BudgetKey {
 
 // count charges an attempt before anything is looked up or hashed, in a transaction of its own: of many attempts at once
 // no more than the budget get through. A known pair of account and network is charged to its own budget only, so that
-// the failures of strangers never keep the owner out.
+// the failures of strangers never keep the owner out. What was counted here while the store could not count is charged
+// first, whether or not there is something left after that.
 func (f *Flow) count(ctx context.Context, account string, network netip.Prefix) (budgets, error) {
 	b := f.budgets(account, network)
 	now := f.auth.Now()
+	debts := f.local.take(now, b.account, b.network)
 	var wait time.Duration
+	paid := false
 	err := f.store.LoginWork().Do(ctx, func(tx Tx) error {
-		wait, b.known = 0, false
+		wait, paid, b.known = 0, false, false
 		pair, err := tx.Counter(ctx, b.pair)
 		if err != nil {
 			return fmt.Errorf("read a counter: %w", err)
@@ -112,17 +116,60 @@ func (f *Flow) count(ctx context.Context, account string, network netip.Prefix) 
 			wait, err = chargeAll(ctx, tx, 1, now, budget{b.pair, f.maxFailures})
 			return err
 		}
+		if err := pay(ctx, tx, now, debts); err != nil {
+			return err
+		}
+		paid = true
 		wait, err = f.countStranger(ctx, tx, b, pair, now)
 		return err
 	})
-	if err != nil {
-		return budgets{}, err
+	if err != nil || !paid {
+		f.local.giveBack(now, debts)
+	}
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return budgets{}, err // nobody waits for the answer; that says nothing about the store
+	case err != nil:
+		b.known, b.here = false, true
+		wait = f.local.allow(now, b.account, b.network)
 	}
 	if wait > 0 {
 		return budgets{}, &TooManyError{RetryAfter: wait}
 	}
 	return b, nil
 }
+
+// pay charges what was counted in this process's memory to the store.
+func pay(ctx context.Context, tx Tx, now time.Time, debts []debt) error {
+	for _, d := range debts {
+		c, err := tx.Counter(ctx, d.key)
+		if err != nil {
+			return fmt.Errorf("read a counter: %w", err)
+		}
+		if now.Sub(c.LastAt) >= forgetAfter {
+			c.Failures = 0
+		}
+		c.Failures += d.n
+		if d.lastAt.After(c.LastAt) {
+			c.LastAt = d.lastAt
+		}
+		c.ExpiresAt = c.LastAt.Add(forgetAfter)
+		if err := tx.PutCounter(ctx, c); err != nil {
+			return fmt.Errorf("write a counter: %w", err)
+		}
+	}
+	return nil
+}
+
+// Throttle is what a Flow counted in its own memory because the store of the counters did not answer.
+type Throttle struct {
+	Passed  uint64 // attempts that were let through to the check
+	Refused uint64 // attempts that were refused
+}
+
+// Throttle says what was counted in this process's memory since it began, for metrics. Anything but zeros says that the
+// store of the counters did not answer.
+func (f *Flow) Throttle() Throttle { return f.local.stats() }
 
 // maxAside is how many attempts at one account, in an hour of them, are let through beside its budget.
 const maxAside = 30
@@ -198,7 +245,10 @@ func (f *Flow) clear(ctx context.Context, tx Tx, b budgets) error {
 		if err != nil {
 			return fmt.Errorf("read a counter: %w", err)
 		}
-		puts = append(puts, refund(network), Counter{Key: b.account, LastAt: now, ExpiresAt: now.Add(forgetAfter)})
+		if !b.here { // otherwise it was never charged
+			network = refund(network)
+		}
+		puts = append(puts, network, Counter{Key: b.account, LastAt: now, ExpiresAt: now.Add(forgetAfter)})
 	}
 	for _, c := range puts {
 		if err := tx.PutCounter(ctx, c); err != nil {

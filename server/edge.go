@@ -125,10 +125,11 @@ type endpoint struct {
 	fail    func(w http.ResponseWriter, r *http.Request, err error)
 	any     handler // answers whatever method but those that are never answered, for /v1/check
 	methods map[string]handler
+	noHead  bool // GET does not answer HEAD
 	allow   string
 }
 
-// ServeHTTP picks the method. GET answers HEAD too.
+// ServeHTTP picks the method. GET answers HEAD too, unless it may answer without an end.
 func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err := e.answer(w, r); err != nil {
 		e.fail(w, r, err)
@@ -140,7 +141,7 @@ func (e *endpoint) answer(w http.ResponseWriter, r *http.Request) error {
 		return e.any(w, r)
 	}
 	method := r.Method
-	if method == http.MethodHead {
+	if method == http.MethodHead && !e.noHead {
 		method = http.MethodGet
 	}
 	if h, ok := e.methods[method]; ok {
@@ -173,7 +174,10 @@ func (s *Server) finish(w *recorder, r *http.Request, began time.Time) {
 		}
 	}
 	took := s.opt.Now().Sub(began)
-	s.metrics.request(r.Pattern, r.Method, w.status, took)
+	s.metrics.request(r.Pattern, r.Method, w.status)
+	if !w.stream {
+		s.metrics.took(r.Pattern, took)
+	}
 	s.opt.Logger.DebugContext(r.Context(), "request", "request_id", r.Header.Get("Request-Id"), "method", knownMethod(r.Method),
 		"route", r.Pattern, "status", w.status, "took", took)
 	if v != nil {
@@ -185,6 +189,7 @@ func (s *Server) finish(w *recorder, r *http.Request, began time.Time) {
 type recorder struct {
 	http.ResponseWriter
 	status int
+	stream bool // how long it takes says nothing
 }
 
 // WriteHeader remembers the status and passes it on.
@@ -205,3 +210,13 @@ func (r *recorder) Write(b []byte) (int, error) {
 
 // Unwrap lets http.ResponseController reach the writer behind.
 func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
+
+// FlushError passes on. It is an error that is http.ErrNotSupported, with nothing written yet, where what stands between
+// here and the connection cannot do it.
+func (r *recorder) FlushError() error {
+	err := http.NewResponseController(r.ResponseWriter).Flush()
+	if r.status == 0 && !errors.Is(err, http.ErrNotSupported) {
+		r.status = http.StatusOK
+	}
+	return err
+}

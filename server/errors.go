@@ -1,8 +1,11 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
 
@@ -12,23 +15,34 @@ import (
 )
 
 // refusal is an answer that this package itself decided on.
-type refusal struct{ problem handstamp.Problem }
+type refusal struct {
+	problem  handstamp.Problem
+	expected bool  // a 503 that is no fault: nobody has to look into it
+	cause    error // why, for the log; may be nil
+}
 
 // Error says the code.
 func (e *refusal) Error() string { return "server: " + e.problem.Code }
 
+// Unwrap returns the cause.
+func (e *refusal) Unwrap() error { return e.cause }
+
 func refuse(status int, code, title, detail string) error {
-	return &refusal{handstamp.NewProblem(status, code, title, detail)}
+	return &refusal{problem: handstamp.NewProblem(status, code, title, detail)}
 }
 
 // The refusals that are the same wherever they happen.
 var (
-	errMethod   = refuse(http.StatusMethodNotAllowed, "method_not_allowed", "Method not allowed", "The header Allow says which methods this path has.")
-	errTooLarge = refuse(http.StatusRequestEntityTooLarge, "too_large", "Too large", "A body has at most 64 KiB.")
-	errMedia    = refuse(http.StatusUnsupportedMediaType, "unsupported_media_type", "Unsupported media type", "Send the body as application/json.")
-	errClosed   = refuse(http.StatusForbidden, "forbidden", "Forbidden", "Sign-up is closed here.")
-	errProgram  = refuse(http.StatusForbidden, "forbidden", "Forbidden", "This is for users: a service key has no session.")
+	errMethod  = refuse(http.StatusMethodNotAllowed, "method_not_allowed", "Method not allowed", "The header Allow says which methods this path has.")
+	errMedia   = refuse(http.StatusUnsupportedMediaType, "unsupported_media_type", "Unsupported media type", "Send the body as application/json.")
+	errClosed  = refuse(http.StatusForbidden, "forbidden", "Forbidden", "Sign-up is closed here.")
+	errProgram = refuse(http.StatusForbidden, "forbidden", "Forbidden", "This is for users: a service key has no session.")
 )
+
+// tooLarge is a body of more than so many bytes.
+func tooLarge(limit int64) error {
+	return refuse(http.StatusRequestEntityTooLarge, "too_large", "Too large", fmt.Sprintf("A body has at most %d KiB here.", limit>>10))
+}
 
 // malformed is a request that cannot be read as what it should be.
 func malformed(detail string) error {
@@ -39,7 +53,7 @@ func malformed(detail string) error {
 func invalid(errs ...handstamp.FieldError) error {
 	p := handstamp.NewProblem(http.StatusUnprocessableEntity, "invalid_input", "Invalid input", "A value is not acceptable; see errors.")
 	p.Errors = errs
-	return &refusal{p}
+	return &refusal{problem: p}
 }
 
 func invalidField(field, message string) error {
@@ -94,8 +108,14 @@ func (s *Server) note(w http.ResponseWriter, r *http.Request, p handstamp.Proble
 		s.auth.ClearCookies(w)
 	}
 	gone := errors.Is(err, context.Canceled) && r.Context().Err() != nil // nobody waits for the answer
-	if p.Status == http.StatusServiceUnavailable && !gone {
-		s.opt.Logger.ErrorContext(r.Context(), "could not decide about a request",
-			"request_id", r.Header.Get("Request-Id"), "route", r.Pattern, "error", err)
+	if p.Status != http.StatusServiceUnavailable || gone {
+		return
 	}
+	level := slog.LevelError
+	if e, ok := errors.AsType[*refusal](err); ok && e.expected {
+		level = slog.LevelDebug
+		err = cmp.Or(e.cause, err)
+	}
+	s.opt.Logger.Log(r.Context(), level, "could not decide about a request",
+		"request_id", r.Header.Get("Request-Id"), "route", r.Pattern, "error", err)
 }

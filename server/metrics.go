@@ -10,8 +10,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-
-	"github.com/handstamp/handstamp/revoke"
 )
 
 // metrics counts what this server does, in a registry of its own: two servers in one process do not share series. Its
@@ -24,7 +22,7 @@ type metrics struct {
 	refusals *prometheus.CounterVec
 }
 
-func newMetrics(health func() revoke.View) (*metrics, error) {
+func newMetrics(s *Server) (*metrics, error) {
 	m := &metrics{
 		registry: prometheus.NewRegistry(),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -39,10 +37,7 @@ func newMetrics(health func() revoke.View) (*metrics, error) {
 			Name: "handstamp_refusals_total", Help: "Answers that were not yes, by problem code.",
 		}, []string{"code"}),
 	}
-	all := []prometheus.Collector{m.requests, m.seconds, m.refusals, collectors.NewGoCollector()}
-	if health != nil {
-		all = append(all, newLogCollector(health))
-	}
+	all := []prometheus.Collector{m.requests, m.seconds, m.refusals, collectors.NewGoCollector(), newReadings(s)}
 	var errs []error
 	for _, c := range all {
 		errs = append(errs, m.registry.Register(c))
@@ -60,12 +55,19 @@ func (m *metrics) handler(log *slog.Logger) http.Handler {
 // noRoute is the label of requests that no route took.
 const noRoute = "none"
 
-func (m *metrics) request(pattern, method string, status int, took time.Duration) {
+func routeLabel(pattern string) string {
 	if pattern == "" || pattern == "/" {
-		pattern = noRoute
+		return noRoute
 	}
-	m.requests.WithLabelValues(pattern, knownMethod(method), statusClass(status)).Inc()
-	m.seconds.WithLabelValues(pattern).Observe(took.Seconds())
+	return pattern
+}
+
+func (m *metrics) request(pattern, method string, status int) {
+	m.requests.WithLabelValues(routeLabel(pattern), knownMethod(method), statusClass(status)).Inc()
+}
+
+func (m *metrics) took(pattern string, d time.Duration) {
+	m.seconds.WithLabelValues(routeLabel(pattern)).Observe(d.Seconds())
 }
 
 // refused counts a refusal. Codes are ours: a closed list.
@@ -84,36 +86,4 @@ func statusClass(status int) string {
 		return "none"
 	}
 	return strconv.Itoa(status/100) + "xx"
-}
-
-// logCollector says where this process stands with the log of revocations. One view is one moment: the three numbers
-// belong together.
-type logCollector struct {
-	health             func() revoke.View
-	applied, low, left *prometheus.Desc
-}
-
-func newLogCollector(health func() revoke.View) logCollector {
-	return logCollector{
-		health:  health,
-		applied: prometheus.NewDesc("handstamp_revocation_applied", "Number of the last event of the log that checks here obey.", nil, nil),
-		low:     prometheus.NewDesc("handstamp_revocation_low", "Number of the last event that the log has forgotten.", nil, nil),
-		left: prometheus.NewDesc("handstamp_revocation_lease_left_seconds",
-			"How long checks may still answer from memory; 0 is a lapsed lease.", nil, nil),
-	}
-}
-
-// Describe implements prometheus.Collector.
-func (c logCollector) Describe(out chan<- *prometheus.Desc) {
-	out <- c.applied
-	out <- c.low
-	out <- c.left
-}
-
-// Collect implements prometheus.Collector.
-func (c logCollector) Collect(out chan<- prometheus.Metric) {
-	v := c.health()
-	out <- prometheus.MustNewConstMetric(c.applied, prometheus.GaugeValue, float64(v.Applied))
-	out <- prometheus.MustNewConstMetric(c.low, prometheus.GaugeValue, float64(v.Low))
-	out <- prometheus.MustNewConstMetric(c.left, prometheus.GaugeValue, v.LeaseLeft.Seconds())
 }

@@ -24,6 +24,9 @@ type about struct {
 	params   []string
 	status   int
 	out      any  // nil for no body
+	or       any  // another body with the same status
+	stream   bool // an event stream is answered as well as JSON, and no HEAD, which would be one without an end
+	cached   bool // 304 is answered to who has it already
 	absent   bool // the route is not there at all
 }
 
@@ -44,15 +47,23 @@ func (a about) when(given bool) about { a.absent = !given; return a }
 func (a about) waits() about               { return a.with("wait") }
 func (a about) pages() about               { return a.with("cursor", "limit") }
 func (a about) gives(s int, out any) about { a.status, a.out = s, out; return a }
+func (a about) orGives(out any) about      { a.or = out; return a }
+func (a about) orStreams() about           { a.stream = true; return a }
+func (a about) orNotModified() about       { a.cached = true; return a }
 func (a about) waiting() bool              { return strings.Contains(" "+strings.Join(a.params, " ")+" ", " wait ") }
 
 // query are the parameters that a query may have.
 func (a about) query() []string {
-	return slices.DeleteFunc(slices.Clone(a.params), func(name string) bool { return name == idempotencyHeader })
+	return slices.DeleteFunc(slices.Clone(a.params), isHeader)
 }
 
-// idempotencyHeader is the one documented parameter that is a header.
-const idempotencyHeader = "Idempotency-Key"
+// The documented parameters that are headers.
+const (
+	idempotencyHeader = "Idempotency-Key"
+	lastEventID       = "Last-Event-ID"
+)
+
+func isHeader(name string) bool { return name == idempotencyHeader || name == lastEventID }
 
 // object is a JSON object of the document.
 type object = map[string]any
@@ -67,6 +78,8 @@ func parameters() map[string]object {
 	}
 	return map[string]object{
 		idempotencyHeader: text("1 to 128 visible characters: a retry with the same key gets the same successor."),
+		lastEventID:       text("For an event stream: the id of the last event that was received. It goes before after."),
+		"after":           {"description": "Only events with a larger number.", "schema": object{"type": "integer", "minimum": 0}},
 		"wait": one("fleet: answer when no verifier can accept what was ended any more; then always 200. Where that wait does not finish, the "+
 			"change stands all the same: the answer is 503, and a call that gives new secrets gives them, with applied: node.", "fleet"),
 		"keep":       one("current: spare the session that asks.", "current"),
@@ -152,7 +165,10 @@ func operation(r route, method string, schemas schemas, problem object) object {
 	if r.strictQuery() {
 		responses["400"] = object{"description": "malformed_request: the body cannot be read, or the query has a parameter that is not listed here, or one twice.", "content": refused}
 	}
-	responses[strconv.Itoa(r.doc.status)] = response(r.doc.out, schemas)
+	responses[strconv.Itoa(r.doc.status)] = r.doc.response(schemas)
+	if r.doc.cached {
+		responses["304"] = object{"description": "The same as what If-None-Match names."}
+	}
 	if r.doc.waiting() && r.doc.status != http.StatusOK {
 		out := r.doc.out
 		if out == nil {
@@ -165,6 +181,21 @@ func operation(r route, method string, schemas schemas, problem object) object {
 	}
 	op["responses"] = responses
 	return op
+}
+
+// response is the answer of success, in all its forms.
+func (a about) response(schemas schemas) object {
+	r := response(a.out, schemas)
+	content, _ := r["content"].(object)
+	if a.or != nil {
+		content["application/json"] = object{"schema": object{"anyOf": []object{
+			schemas.of(reflect.TypeOf(a.out)), schemas.of(reflect.TypeOf(a.or)),
+		}}}
+	}
+	if a.stream {
+		content[streamType] = object{"schema": object{"type": "string", "description": streamText}}
+	}
+	return r
 }
 
 func response(out any, schemas schemas) object {
@@ -189,7 +220,7 @@ func parametersOf(r route) []object {
 	}
 	for _, name := range r.doc.params {
 		p := object{"name": name, "in": "query"}
-		if name == idempotencyHeader {
+		if isHeader(name) {
 			p["in"] = "header"
 		}
 		for k, v := range known[name] {

@@ -168,6 +168,7 @@ var contract = []string{
 	"DELETE /v1/account 204", "POST /v1/setup 201",
 	"GET /v1/session 200", "GET /v1/sessions 200", "DELETE /v1/sessions/{id} 204", "DELETE /v1/sessions 200",
 	"GET /v1/check 200", "POST /v1/check 200", "PUT /v1/check 200", "PATCH /v1/check 200", "DELETE /v1/check 200",
+	"POST /v1/revocations/lease 200", "GET /v1/revocations 200",
 	"GET /.well-known/jwks.json 200", "POST /v1/introspect 200", "POST /v1/revoke 200",
 	"GET /v1/admin/users 200", "POST /v1/admin/users 201", "GET /v1/admin/users/{id} 200", "PATCH /v1/admin/users/{id} 200",
 	"DELETE /v1/admin/users/{id} 204", "PUT /v1/admin/users/{id}/roles 200", "DELETE /v1/admin/users/{id}/sessions 204",

@@ -141,3 +141,14 @@ func TestIdentitiesNeverCross(t *testing.T) {
 	}
 	all.Wait()
 }
+
+func benchmark(b *testing.B, w *world, path string) {
+	b.ReportAllocs()
+	for b.Loop() {
+		rec := httptest.NewRecorder()
+		w.server.ServeHTTP(rec, httptest.NewRequest("GET", w.url+path, nil))
+		if rec.Code != 200 {
+			b.Fatal(rec.Code)
+		}
+	}
+}

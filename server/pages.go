@@ -175,7 +175,7 @@ func readForm(r *http.Request) error {
 	}
 	err := r.ParseForm()
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return errTooLarge
+		return tooLarge(maxBodyBytes)
 	}
 	if err != nil {
 		return malformed("The form cannot be read.")

@@ -42,6 +42,7 @@ func TestProblemPages(t *testing.T) {
 	w := newWorld(t, settings{
 		prefix: "/auth", wrap: breakLogin,
 		store: func(s handstamp.Store) handstamp.Store { return downStore{s, &down} },
+		auth:  func(o *handstamp.Options) { o.CacheBytes = -1 }, // or a copy would answer
 	})
 	c := w.signUp("ada@example.com", "session", "cookie")
 	token := c.get("/").want(200).formToken()

@@ -39,6 +39,9 @@ const (
 	// may do nothing of what they may; and a rule about roles would keep nobody out who can name an administrator as the user.
 	permStart      = "handstamp.start"
 	permIntrospect = "handstamp.introspect"
+	// permRevocations reads who was ended, by id, and gets leases: who holds one and does not obey keeps wait=fleet waiting for
+	// as long as a lease, and no longer.
+	permRevocations = "handstamp.revocations"
 )
 
 // routes is every route there is. The mux and the OpenAPI document are both made from it.
@@ -62,7 +65,10 @@ func (s *Server) routes() []route {
 		{anyMethod, checkPath, anyone(), s.check, says("Check a request, for reverse proxies").with("permission", "max_age", "fresh", "login").gives(200, nil)},
 		{post, "/v1/introspect", may(permIntrospect), s.introspect, says("What a token says (RFC 7662)").takes(tokenIn{}).orForm().gives(200, introspectionOut{})},
 		{post, "/v1/revoke", anyone(), s.revoke, says("End the session of a token (RFC 7009)").takes(tokenIn{}).orForm().waits().gives(200, appliedOut{})},
-		{get, "/.well-known/jwks.json", anyone(), s.keySet, says("The public keys (RFC 7517)").gives(200, keySetOut{})},
+		{get, "/.well-known/jwks.json", anyone(), s.keySet, says("The public keys (RFC 7517)").gives(200, keySetOut{}).orNotModified()},
+
+		{post, "/v1/revocations/lease", may(permRevocations), s.renewLease, says("Renew a verifier's lease and acknowledge what it applied").takes(renewalIn{}).gives(200, renewalOut{}).orGives(renewalResetOut{})},
+		{get, revocationsPath, may(permRevocations), s.revocations, says("What was ended or changed").with("after", lastEventID).gives(200, revocationsOut{}).orStreams()},
 
 		{get, "/v1/admin/users", admin, s.listUsers, says("List users").with("query").pages().gives(200, usersOut{})},
 		{post, "/v1/admin/users", change, s.createUser, says("Make a user").takes(newUserIn{}).gives(201, userOut{}).when(passwords)},
@@ -197,12 +203,13 @@ func (s *Server) install(routes []route) *http.ServeMux {
 			e.any = s.guarded(r.guard, r.asked())
 			continue
 		}
+		e.noHead = e.noHead || r.doc.stream
 		e.methods[r.method] = s.guarded(r.guard, r.asked())
 	}
 	for _, e := range endpoints {
-		e.allow = allowOf(slices.Collect(maps.Keys(e.methods)))
+		e.allow = allowOf(slices.Collect(maps.Keys(e.methods)), e.noHead)
 		if e.any != nil {
-			e.allow = allowOf(usualMethods())
+			e.allow = allowOf(usualMethods(), false)
 		}
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { s.fail(w, r, handstamp.ErrNotFound) })
@@ -213,11 +220,11 @@ func (s *Server) install(routes []route) *http.ServeMux {
 func usualMethods() []string { return []string{get, post, put, patch, del} }
 
 // allowOf is the header Allow of a path: its methods and what every path with them has.
-func allowOf(methods []string) string {
+func allowOf(methods []string, noHead bool) string {
 	list := []string{http.MethodOptions}
 	for _, m := range methods {
 		list = append(list, m)
-		if m == get {
+		if m == get && !noHead {
 			list = append(list, http.MethodHead)
 		}
 	}

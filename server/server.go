@@ -80,6 +80,14 @@ type Options struct {
 	Roles func(ctx context.Context) (permission.Table, uint64, error)
 	// Health says where this process stands with the log of revocations, for /readyz and /metrics. Nil leaves it out.
 	Health func() revoke.View
+	// Parts are what this process stands on, such as its database and its cache, for /readyz and /metrics. That the sessions
+	// and the accounts can be read is asked without being listed here.
+	Parts []Part
+	// HashQueue says how the queue of password hashes stands, for /metrics. Nil leaves it out.
+	HashQueue func() HashQueue
+	// Throttle says how often logins were counted in this process alone, for /metrics; Flow.Throttle of package login fits.
+	// Nil leaves it out.
+	Throttle func() login.Throttle
 
 	Version string
 	Logger  *slog.Logger // default slog.Default()
@@ -99,6 +107,9 @@ type Server struct {
 	cursors  cursors
 	metrics  *metrics
 	endings  *ratelimit.Limiter // of calls that end all sessions of who calls
+	streams  *streams
+	asking   *crowd // who introspects
+	revoking *crowd // who revokes tokens
 	pages    *pages
 	document []byte // the OpenAPI document
 	mux      *http.ServeMux
@@ -119,12 +130,15 @@ func New(opt Options) (*Server, error) {
 		opt.Now = time.Now
 	}
 	opt.NoPages = opt.NoPages || opt.Passwords == nil
-	s := &Server{opt: opt, auth: opt.Auth, endings: ratelimit.New(time.Second, 300)}
+	s := &Server{
+		opt: opt, auth: opt.Auth, endings: ratelimit.New(time.Second, 300), streams: newStreams(),
+		asking: newCrowd(maxAsking), revoking: newCrowd(maxRevoking),
+	}
 	if err := s.place(); err != nil {
 		return nil, err
 	}
 	var err error
-	if s.metrics, err = newMetrics(opt.Health); err != nil {
+	if s.metrics, err = newMetrics(s); err != nil {
 		return nil, fmt.Errorf("server: metrics: %w", err)
 	}
 	if len(opt.Secrets) == 0 {
@@ -184,7 +198,7 @@ func (o Options) check() (*url.URL, error) {
 		errs = append(errs, errors.New("server: Options.PublicURL is needed: where the server is reached, such as https://login.example.com"))
 		u = nil
 	}
-	return u, errors.Join(errs...)
+	return u, errors.Join(append(errs, checkParts(o.Parts))...)
 }
 
 // ServeHTTP answers the API and the pages.

@@ -160,6 +160,9 @@ func (h *Hasher) Work() Work {
 	return Work{Hashes: h.hashes.Load(), KiB: h.kib.Load()}
 }
 
+// Load says how the queue of hashes stands, for metrics.
+func (h *Hasher) Load() Load { return h.queue.Load() }
+
 // spend runs one check at the current costs against the dummy.
 func (h *Hasher) spend(password Secret) {
 	h.count(h.dummy.effort())

@@ -46,7 +46,15 @@ type Queue struct {
 
 	mu      sync.Mutex
 	running int
+	refused uint64
 	waiters list.List // of chan struct{}, closed when the slot is handed over
+}
+
+// Load is how a queue stands at one moment, for metrics.
+type Load struct {
+	Running int    // hashes that are computed
+	Waiting int    // hashes that wait for their turn
+	Refused uint64 // hashes that were not computed since the queue was made, because too many waited or one waited too long
 }
 
 // NewQueue makes a queue with that many hashes at once, that many waiting, and the longest time one waits. A
@@ -77,11 +85,11 @@ func (q *Queue) Do(ctx context.Context, work func()) error {
 	return nil
 }
 
-// Load returns how many hashes run and how many wait at this moment, for metrics.
-func (q *Queue) Load() (running, waiting int) {
+// Load says how the queue stands.
+func (q *Queue) Load() Load {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.running, q.waiters.Len()
+	return Load{Running: q.running, Waiting: q.waiters.Len(), Refused: q.refused}
 }
 
 func (q *Queue) acquire(ctx context.Context) error {
@@ -95,6 +103,7 @@ func (q *Queue) acquire(ctx context.Context) error {
 		return nil
 	}
 	if q.waiters.Len() >= q.waiting {
+		q.refused++
 		q.mu.Unlock()
 		return q.busy()
 	}
@@ -116,6 +125,9 @@ func (q *Queue) acquire(ctx context.Context) error {
 		if !q.leave(place) {
 			return nil // the slot came at the same moment
 		}
+		q.mu.Lock()
+		q.refused++
+		q.mu.Unlock()
 		return q.busy()
 	}
 }

@@ -54,8 +54,8 @@ func TestQueueBoundsWhatRuns(t *testing.T) {
 
 func checkIdle(t *testing.T, q *Queue) {
 	t.Helper()
-	if running, waiting := q.Load(); running != 0 || waiting != 0 {
-		t.Errorf("%d running and %d waiting, want none", running, waiting)
+	if l := q.Load(); l.Running != 0 || l.Waiting != 0 {
+		t.Errorf("%d running and %d waiting, want none", l.Running, l.Waiting)
 	}
 }
 
@@ -121,8 +121,8 @@ func TestQueueRefusesWhenTooManyWait(t *testing.T) {
 		if time.Since(start) != 0 {
 			t.Errorf("refused after %v, want at once", time.Since(start))
 		}
-		if running, waiting := q.Load(); running != 1 || waiting != 2 {
-			t.Errorf("%d running, %d waiting", running, waiting)
+		if l := q.Load(); l != (Load{Running: 1, Waiting: 2, Refused: 1}) {
+			t.Errorf("%+v", l)
 		}
 		free()
 		if served.Load() != 2 {
@@ -141,8 +141,8 @@ func TestQueueBoundsTheWait(t *testing.T) {
 		if !errors.Is(err, ErrBusy) || time.Since(start) != 2*time.Second {
 			t.Errorf("%v after %v, want ErrBusy after 2s", err, time.Since(start))
 		}
-		if _, waiting := q.Load(); waiting != 0 {
-			t.Error("the place is still taken")
+		if l := q.Load(); l.Waiting != 0 || l.Refused != 1 {
+			t.Errorf("the place is still taken, or the refusal is not counted: %+v", l)
 		}
 		free()
 		if err := q.Do(t.Context(), func() {}); err != nil {
@@ -168,8 +168,8 @@ func TestQueueCancelLeaves(t *testing.T) {
 		if err := <-result; !errors.Is(err, gone) || errors.Is(err, ErrBusy) {
 			t.Errorf("cancelled: %v", err)
 		}
-		if _, waiting := q.Load(); waiting != 1 {
-			t.Errorf("%d waiting, want 1", waiting)
+		if l := q.Load(); l.Waiting != 1 || l.Refused != 0 { // who left was not refused
+			t.Errorf("%+v, want 1 waiting", l)
 		}
 		free()
 		if !served {
