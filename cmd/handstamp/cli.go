@@ -27,6 +27,8 @@ type cli struct {
 	ServiceKey serviceKeyCmd `cmd:"" name:"service-key" help:"Credentials for programs: add, list, delete."`
 	Inspect    inspectCmd    `cmd:"" help:"Explain a credential: what it is, whether it is accepted now, and if not why and since when."`
 	Restored   restoredCmd   `cmd:"" help:"Run after restoring a backup or a lossy failover, before serve."`
+	Move       moveCmd       `cmd:"" help:"Move everything to another database while servers go on; nobody is logged out."`
+	Doctor     doctorCmd     `cmd:"" help:"Look for what is unsafe or fragile: in the configuration, its files, the database and a running server."`
 	Audit      auditCmd      `cmd:"" help:"The audit log: list."`
 	Show       configCmd     `cmd:"" name:"config" help:"Print the effective configuration and where each value came from."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`

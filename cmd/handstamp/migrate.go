@@ -7,6 +7,7 @@ import (
 
 	"github.com/handstamp/handstamp"
 	"github.com/handstamp/handstamp/internal/config"
+	"github.com/handstamp/handstamp/store/postgres"
 	"github.com/handstamp/handstamp/store/sqlite"
 )
 
@@ -22,32 +23,39 @@ func (c *migrateCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	if cfg.Database.Kind != config.KindSQLite {
+	if cfg.Database.Kind == config.KindMemory {
 		return a.say("the database is %s: there is nothing to migrate", cfg.Database)
 	}
-	path := cfg.Database.Path
-	missing, err := sqlite.Pending(ctx, path)
+	place := cfg.Database.Path
+	pending := func() (int, error) { return sqlite.Pending(ctx, place) }
+	if cfg.Database.Kind == config.KindPostgres {
+		place = cfg.Database.String()
+		pending = func() (int, error) {
+			return postgres.Pending(ctx, cfg.Database.DSN.Reveal(), postgresOptions(cfg, a.logger(cfg)))
+		}
+	}
+	missing, err := pending()
 	if err != nil {
 		return err
 	}
 	switch {
 	case missing == 0 && !c.SetLease:
-		return a.say("%s is up to date", path)
+		return a.say("%s is up to date", place)
 	case missing > 0 && c.Check:
-		return fmt.Errorf("%s needs %s: run handstamp migrate", path, count(missing, false, "migration", "migrations"))
+		return fmt.Errorf("%s needs %s: run handstamp migrate", place, count(missing, false, "migration", "migrations"))
 	}
-	s, err := openSQLite(ctx, cfg, a.logger(cfg), opening{create: true, migrate: true})
+	s, _, err := openDatabase(ctx, cfg, a.logger(cfg), opening{create: true, migrate: true})
 	if err != nil {
 		return err
 	}
 	if c.SetLease && !c.Check {
 		err = setLease(ctx, a, s, cfg)
 	}
-	return errors.Join(err, a.say("%s: done, %s", path, count(missing, false, "migration", "migrations")), s.Close())
+	return errors.Join(err, a.say("%s: done, %s", place, count(missing, false, "migration", "migrations")), s.Close())
 }
 
 // setLease changes what all processes on a database have agreed on.
-func setLease(ctx context.Context, a *app, s *sqlite.Store, cfg *config.Config) error {
+func setLease(ctx context.Context, a *app, s database, cfg *config.Config) error {
 	err := s.SetLease(ctx, cfg.Revocation.Lease)
 	if errors.Is(err, handstamp.ErrConflict) {
 		return errors.New("a server uses this database: stop it, then set the lease; nothing was changed")

@@ -22,7 +22,7 @@ func (e *configError) Error() string { return strings.Join(e.lines, "\n") }
 func (a *app) settings() (*config.Config, []config.Warning, error) {
 	cfg, warnings, err := config.Load(config.Sources{Flags: a.flags, Environ: configEnviron(a.environ), File: a.file})
 	if err == nil {
-		return cfg, warnings, unsupported(cfg)
+		return cfg, warnings, nil
 	}
 	list, ok := errors.AsType[*config.MistakesError](err)
 	if !ok {
@@ -33,24 +33,6 @@ func (a *app) settings() (*config.Config, []config.Warning, error) {
 		lines[i] = oneLine(m.String())
 	}
 	return nil, nil, &configError{lines}
-}
-
-// unsupported names everything that the configuration asks for and this build does not have.
-func unsupported(cfg *config.Config) error {
-	var lines []string
-	if cfg.Database.Kind == config.KindPostgres {
-		lines = append(lines, "database: this build has no PostgreSQL store yet: use sqlite, sqlite:PATH or memory")
-	}
-	if cfg.Sessions.Kind == config.KindRedis {
-		lines = append(lines, "sessions: this build has no Redis store yet: use database or memory")
-	}
-	if cfg.Cache.Kind == config.KindRedis {
-		lines = append(lines, "cache: this build has no Redis cache yet: leave it out")
-	}
-	if len(lines) > 0 {
-		return &configError{lines}
-	}
-	return nil
 }
 
 // logger writes to standard error: text for people at a terminal, JSON for programs.

@@ -21,71 +21,7 @@ import (
 	"github.com/handstamp/handstamp/login/password"
 	"github.com/handstamp/handstamp/revoke"
 	"github.com/handstamp/handstamp/server"
-	"github.com/handstamp/handstamp/store/memory"
-	"github.com/handstamp/handstamp/store/sqlite"
 )
-
-// stores are the views of one backend.
-type stores struct {
-	store    handstamp.Store
-	accounts account.Store
-	logins   login.Store
-	keys     keyring.Store
-	restored func(ctx context.Context, keepSessions bool, now time.Time) (revoke.Head, error)
-	setLease func(ctx context.Context, lease time.Duration) error // ErrConflict while a server runs; nil where nobody else can
-	close    func() error
-	place    string // for people
-}
-
-func viewsOf(b memory.Base, place string) stores {
-	return stores{store: b, accounts: b, logins: b, keys: b.Keys(), restored: b.Restored, close: b.Close, place: place}
-}
-
-// opening says how a command opens the database.
-type opening struct {
-	create  bool // make one if there is none; otherwise a mistyped path is an error and no empty database
-	migrate bool // bring an older one up to date
-	serve   bool // for a server: migrate=false also means that none is made
-	shared  bool // beside the server's own process: only what is on disk can be seen
-}
-
-// openStores opens the database that the configuration names. This is the list of stores.
-func openStores(ctx context.Context, cfg *config.Config, log *slog.Logger, how opening) (stores, error) {
-	if cfg.Database.Kind == config.KindMemory {
-		if how.shared {
-			return stores{}, usage("database is memory, which only the server's own process can see: use the administration API of the server, or another database")
-		}
-		return viewsOf(memory.New(), "memory"), nil
-	}
-	base, err := openSQLite(ctx, cfg, log, how)
-	if err != nil {
-		return stores{}, err
-	}
-	if cfg.Sessions.Kind == config.KindMemory && !how.shared {
-		return viewsOf(memory.Over(base), cfg.Database.Path+", sessions in memory"), nil
-	}
-	s := viewsOf(base, cfg.Database.Path)
-	s.setLease = base.SetLease
-	return s, nil
-}
-
-func openSQLite(ctx context.Context, cfg *config.Config, log *slog.Logger, how opening) (*sqlite.Store, error) {
-	path := cfg.Database.Path
-	_, err := os.Stat(path)
-	absent := errors.Is(err, fs.ErrNotExist)
-	if absent && how.create && !how.migrate && how.serve {
-		return nil, fmt.Errorf("there is no database at %s, and migrate is false: make one with handstamp migrate", path)
-	}
-	if absent && !how.create {
-		return nil, fmt.Errorf("there is no database at %s: look at data_dir and database (handstamp config), or make one with handstamp migrate", path)
-	}
-	if absent && filepath.Dir(path) == filepath.Clean(cfg.DataDir) {
-		if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
-			return nil, fmt.Errorf("make data_dir: %w", err)
-		}
-	}
-	return sqlite.Open(ctx, path, sqlite.Options{SkipMigrations: !how.migrate && !absent, Logger: log})
-}
 
 // secretsOf are the secrets of the configuration, or those in data_dir, where a server makes one if there is none. A
 // command makes none: what it needs them for was made with the server's.
@@ -166,9 +102,17 @@ func authOptions(cfg *config.Config, log *slog.Logger, now func() time.Time) han
 			IdleTimeout: cfg.Refresh.IdleTimeout, AbsoluteTimeout: cfg.Refresh.AbsoluteTimeout, Grace: grace,
 			ForwardAfterRestore: cfg.Refresh.AfterRestore == config.RestoreForward,
 		},
-		Lease: cfg.Revocation.Lease, RefuseStale: cfg.Revocation.OnStale == config.StaleRefuse,
+		Lease: cfg.Revocation.Lease, CacheBytes: cacheBytes(cfg), RefuseStale: cfg.Revocation.OnStale == config.StaleRefuse,
 		AcceptLoss: lossOf(cfg.AcceptLoss), AuditRetention: cfg.Audit.Retention, Now: now, Logger: log,
 	}
+}
+
+// cacheBytes is the size of the memory of checks; for the engine zero is its default.
+func cacheBytes(cfg *config.Config) int64 {
+	if cfg.NearCache.Memory == 0 {
+		return -1
+	}
+	return cfg.NearCache.Memory
 }
 
 func lossOf(l config.Loss) handstamp.DurabilityClass {
@@ -228,7 +172,7 @@ func openEngine(ctx context.Context, cfg *config.Config, log *slog.Logger, now f
 	if err != nil {
 		return nil, err
 	}
-	s, err := openStores(ctx, cfg, log, opening{create: true, migrate: cfg.Migrate, serve: true})
+	s, err := openStores(ctx, cfg, log, opening{create: true, migrate: cfg.Migrate, serve: true, secrets: secrets})
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,113 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"strings"
+
+	"github.com/handstamp/handstamp/internal/config"
+	"github.com/handstamp/handstamp/store/postgres"
+	"github.com/handstamp/handstamp/store/sqlite"
+	"github.com/handstamp/handstamp/store/transfer"
+)
+
+// side is one side of a move as it was asked for.
+type side struct {
+	flag               string // "from" or "to"
+	database, sessions string
+	fill               bool // it may be made
+	look               bool // nothing is made: if there is none, openedSide.db is nil
+}
+
+// openedSide is one side of a move.
+type openedSide struct {
+	db      transfer.Database
+	name    string // for people, without passwords
+	backend config.Backend
+	close   func() error
+}
+
+// settings are the keys of the configuration that name this place.
+func (o openedSide) settings() string { return "--database " + o.name }
+
+// openPlace opens one side.
+func (a *app) openPlace(ctx context.Context, p side) (openedSide, error) {
+	none := openedSide{close: func() error { return nil }}
+	if p.database == "" {
+		return none, nil
+	}
+	cfg, err := a.settingsFor(p)
+	if err != nil {
+		return none, err
+	}
+	if p.sessions != "" {
+		return none, usage("--%s-sessions: moving sessions in or out of Redis is not in this build: without it they stay where they are", p.flag)
+	}
+	o := openedSide{name: cfg.Database.String(), backend: cfg.Database}
+	switch cfg.Database.Kind {
+	case config.KindSQLite:
+		o.name = "sqlite:" + cfg.Database.Path
+		o.db, o.close, err = openMoveSQLite(ctx, cfg.Database.Path, p)
+	case config.KindPostgres:
+		o.db, o.close, err = openMovePostgres(ctx, cfg, p)
+	default:
+		return none, usage("--%s: %s is in the memory of a server, where no other process sees it: start a server with the new database instead", p.flag, cfg.Database)
+	}
+	if err != nil {
+		return none, err
+	}
+	return o, nil
+}
+
+// settingsFor is the configuration with the database of one side.
+func (a *app) settingsFor(p side) (*config.Config, error) {
+	flags := map[string]string{}
+	for k, v := range a.flags {
+		flags[k] = v
+	}
+	flags["database"] = p.database
+	if p.sessions != "" {
+		flags["sessions"] = p.sessions
+	}
+	one := *a
+	one.flags = flags
+	cfg, _, err := one.settings()
+	if wrong, ok := errors.AsType[*configError](err); ok {
+		for i, line := range wrong.lines {
+			wrong.lines[i] = strings.NewReplacer("database (flag --database)", "--"+p.flag, "sessions (flag --sessions)", "--"+p.flag+"-sessions").Replace(line)
+		}
+	}
+	return cfg, err
+}
+
+func openMovePostgres(ctx context.Context, cfg *config.Config, p side) (transfer.Database, func() error, error) {
+	dsn, opt := cfg.Database.DSN.Reveal(), postgresOptions(cfg, slog.New(slog.DiscardHandler))
+	t, err := postgres.OpenTransfer(ctx, dsn, opt, p.fill)
+	if p.look && errors.Is(err, postgres.ErrOlder) {
+		return nil, func() error { return nil }, nil
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	return t, t.Close, nil
+}
+
+func openMoveSQLite(ctx context.Context, path string, p side) (transfer.Database, func() error, error) {
+	info, err := os.Stat(path)
+	absent := errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0
+	switch {
+	case absent && p.look:
+		return nil, func() error { return nil }, nil
+	case absent && !p.fill:
+		return nil, nil, fmt.Errorf("there is no database at %s", path)
+	}
+	t, err := sqlite.OpenTransfer(ctx, path, p.fill)
+	if err != nil {
+		return nil, nil, err
+	}
+	return t, t.Close, nil
+}

@@ -1,0 +1,193 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/handstamp/handstamp"
+	"github.com/handstamp/handstamp/account"
+	"github.com/handstamp/handstamp/internal/config"
+	"github.com/handstamp/handstamp/keyring"
+	"github.com/handstamp/handstamp/login"
+	"github.com/handstamp/handstamp/revoke"
+	"github.com/handstamp/handstamp/store/memory"
+	"github.com/handstamp/handstamp/store/postgres"
+	"github.com/handstamp/handstamp/store/redis"
+	"github.com/handstamp/handstamp/store/sqlite"
+	"github.com/handstamp/handstamp/store/tiered"
+)
+
+// backend is what every store offers.
+type backend interface {
+	handstamp.Store
+	account.Store
+	login.Store
+	Keys() keyring.Store
+	Restored(ctx context.Context, keepSessions bool, now time.Time) (revoke.Head, error)
+	Close() error
+}
+
+// database is a backend that other processes may use too.
+type database interface {
+	backend
+	SetLease(ctx context.Context, lease time.Duration) error
+}
+
+// stores are the views of one backend.
+type stores struct {
+	store    handstamp.Store
+	accounts account.Store
+	logins   login.Store
+	keys     keyring.Store
+	restored func(ctx context.Context, keepSessions bool, now time.Time) (revoke.Head, error)
+	setLease func(ctx context.Context, lease time.Duration) error // ErrConflict while a server runs; nil where nobody else can
+	close    func() error
+	place    string // for people
+}
+
+func viewsOf(b backend, place string) stores {
+	return stores{store: b, accounts: b, logins: b, keys: b.Keys(), restored: b.Restored, close: b.Close, place: place}
+}
+
+// opening says how a command opens the database.
+type opening struct {
+	create  bool // make one if there is none; otherwise a mistyped path is an error and no empty database
+	migrate bool // bring an older one up to date
+	serve   bool // for a server: migrate=false also means that none is made
+	shared  bool // beside the server's own process: only what others can see is of use, and no tier is needed
+
+	secrets [][]byte // of the fleet: they authenticate what is in the cache
+}
+
+// openStores opens the database that the configuration names, and what is in front of it. This is the list of stores.
+func openStores(ctx context.Context, cfg *config.Config, log *slog.Logger, how opening) (stores, error) {
+	if cfg.Database.Kind == config.KindMemory && how.shared {
+		return stores{}, usage("database is memory, which only the server's own process can see: use the administration API of the server, or another database")
+	}
+	t, err := dialTiers(ctx, cfg, log, how) // first: nothing is made if they are not there
+	if err != nil {
+		return stores{}, err
+	}
+	if cfg.Database.Kind == config.KindMemory {
+		return t.over(memory.New(), "memory")
+	}
+	base, place, err := openDatabase(ctx, cfg, log, how)
+	if err != nil {
+		t.close()
+		return stores{}, err
+	}
+	if cfg.Sessions.Kind == config.KindMemory && !how.shared {
+		return viewsOf(memory.Over(base), place+", sessions in memory"), nil
+	}
+	s, err := t.over(base, place)
+	if err != nil {
+		t.close()
+		return stores{}, errors.Join(err, base.Close())
+	}
+	s.setLease = base.SetLease
+	return s, nil
+}
+
+// openDatabase opens what other processes can see.
+func openDatabase(ctx context.Context, cfg *config.Config, log *slog.Logger, how opening) (database, string, error) {
+	if cfg.Database.Kind == config.KindPostgres {
+		opt := postgresOptions(cfg, log)
+		opt.SkipMigrations = !how.migrate
+		s, err := postgres.Open(ctx, cfg.Database.DSN.Reveal(), opt)
+		if err != nil {
+			return nil, "", err
+		}
+		return s, cfg.Database.String(), nil
+	}
+	s, err := openSQLite(ctx, cfg, log, how)
+	if err != nil {
+		return nil, "", err
+	}
+	return s, cfg.Database.Path, nil
+}
+
+func postgresOptions(cfg *config.Config, log *slog.Logger) postgres.Options {
+	opt := postgres.Options{Logger: log}
+	if cfg.DatabasePooler == config.PoolerTransaction {
+		opt.Pooler = postgres.Transaction
+	}
+	return opt
+}
+
+func openSQLite(ctx context.Context, cfg *config.Config, log *slog.Logger, how opening) (*sqlite.Store, error) {
+	path := cfg.Database.Path
+	_, err := os.Stat(path)
+	absent := errors.Is(err, fs.ErrNotExist)
+	if absent && how.create && !how.migrate && how.serve {
+		return nil, fmt.Errorf("there is no database at %s, and migrate is false: make one with handstamp migrate", path)
+	}
+	if absent && !how.create {
+		return nil, fmt.Errorf("there is no database at %s: look at data_dir and database (handstamp config), or make one with handstamp migrate", path)
+	}
+	if absent && filepath.Dir(path) == filepath.Clean(cfg.DataDir) {
+		if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
+			return nil, fmt.Errorf("make data_dir: %w", err)
+		}
+	}
+	return sqlite.Open(ctx, path, sqlite.Options{SkipMigrations: !how.migrate && !absent, Logger: log})
+}
+
+// tiers are what is in front of the database.
+type tiers struct {
+	sessions *redis.Client // keeps the sessions; nil if the database does
+	cache    *redis.Client // keeps copies; nil without
+	at       string        // where the sessions are, for people
+	secrets  [][]byte
+}
+
+func dialTiers(ctx context.Context, cfg *config.Config, log *slog.Logger, how opening) (t tiers, err error) {
+	t.secrets = how.secrets
+	switch {
+	case cfg.Sessions.Kind == config.KindRedis:
+		t.at = ", sessions in " + cfg.Sessions.String()
+		t.sessions, err = dialRedis(ctx, cfg.Sessions, redis.Options{}, log)
+	case cfg.Cache.Kind == config.KindRedis && cfg.Sessions.Kind == config.KindDatabase && !how.shared:
+		t.at = ", copies in " + cfg.Cache.String()
+		t.cache, err = dialRedis(ctx, cfg.Cache, redis.Options{Cache: true}, log)
+	}
+	return t, err
+}
+
+func dialRedis(ctx context.Context, at config.Backend, opt redis.Options, log *slog.Logger) (*redis.Client, error) {
+	c, err := redis.Dial(ctx, at.DSN.Reveal(), opt)
+	if err != nil {
+		return nil, err
+	}
+	log.Info("connected to Redis", "place", at.String(), "durability", string(c.Durability().Class), "why", c.Note())
+	return c, nil
+}
+
+func (t tiers) close() {
+	for _, c := range []*redis.Client{t.sessions, t.cache} {
+		if c != nil {
+			c.Close()
+		}
+	}
+}
+
+// over puts the tiers over a database.
+func (t tiers) over(base backend, place string) (stores, error) {
+	switch {
+	case t.sessions != nil:
+		s, err := redis.Over(base, t.sessions)
+		if err != nil {
+			return stores{}, err
+		}
+		return viewsOf(s, place+t.at), nil
+	case t.cache != nil:
+		s := tiered.New(base, redis.NewCache(t.cache), tiered.Options{Secrets: t.secrets})
+		return viewsOf(s, place+t.at), nil
+	}
+	return viewsOf(base, place), nil
+}
