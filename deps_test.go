@@ -46,6 +46,7 @@ var arrows = map[string][]string{
 
 	"internal/config":         {},
 	"internal/fault":          {},
+	"internal/fault/remoted":  {".", "remote"},
 	"internal/fault/scenario": {"internal/fault"},
 	"internal/sbom":           {},
 	"internal/strictjson":     {},

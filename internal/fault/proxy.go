@@ -39,7 +39,7 @@ type weather struct {
 }
 
 // notified finds the commands after which a server speaks unasked.
-var notified = regexp.MustCompile(`(?i)\blisten\s|\bs?p?subscribe\r`) //nolint:gochecknoglobals // a constant
+var notified = regexp.MustCompile(`(?i)\blisten\s|\bs?p?subscribe\r`)
 
 // link is one connection of a client and the one to the target that belongs to it.
 type link struct {

@@ -65,6 +65,7 @@ type fleet struct {
 	redis   *fault.Redis
 	nodes   []*node
 	key     string // a service key that may do everything
+	public  string // what all nodes call themselves
 	serial  atomic.Int64
 	created sync.Map // session → *cred
 }
@@ -92,10 +93,14 @@ func newFleet(t *testing.T, s setup) *fleet {
 	if s.store == onRedis || s.store == onTiered {
 		f.redis = fault.StartRedis(t, fault.RedisOptions{AppendFsync: "always"})
 	}
-	bin := fault.BuildBinary(t, binaryPackage, "handstamp_testclock")
+	bin := os.Getenv("HANDSTAMP_BINARY")
+	if bin == "" {
+		bin = fault.BuildBinary(t, binaryPackage, "handstamp_testclock")
+	}
 	f.History = fault.NewHistory(t)
 	public := "http://" + fault.Loopback(fault.FreePort(t))
 	dir := t.TempDir()
+	f.public = public
 	for i := range s.nodes {
 		f.nodes = append(f.nodes, f.newNode(string(rune('a'+i)), bin, public, dir))
 	}
