@@ -1,4 +1,4 @@
-# make help lists the targets. Go is all that `make test` needs; other targets install what they miss.
+# make help lists the targets. Targets install what they miss where they may, and say what to install where not.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -7,7 +7,8 @@ export CGO_ENABLED ?= 0
 FUZZTIME ?= 10s
 TORTURE_CYCLES ?= 200
 # Modules of their own, so that nobody inherits what they depend on.
-NESTED := adapters examples/live examples/migrate bench
+NESTED := adapters examples/live examples/migrate examples/service bench
+TORTURE_TIME ?= 10m
 
 .PHONY: help
 help: ## list the targets
@@ -18,14 +19,17 @@ build: ## one static binary, bin/handstamp
 	$(GO) build -trimpath -o bin/handstamp ./cmd/handstamp
 
 .PHONY: test
-test: ## all tests
-	$(GO) test ./...
+test: ## all tests (installs PostgreSQL, PgBouncer and Redis where it may)
+	scripts/needservers
+	$(GO) test -timeout 30m ./...
+	$(GO) test -tags handstamp_nocache . ./server ./forwardauth ./handstamptest ./remote
 	for m in $(NESTED); do (cd $$m && $(GO) test ./...); done
 
 .PHONY: race
 race: ## all tests under the race detector (needs a C compiler)
-	CGO_ENABLED=1 $(GO) test -race -timeout 40m ./...
-	for m in adapters examples/live examples/migrate; do (cd $$m && CGO_ENABLED=1 $(GO) test -race ./...); done
+	scripts/needservers
+	CGO_ENABLED=1 $(GO) test -race -timeout 40m $$($(GO) list ./... | grep -v /internal/fault/scenario) # its nodes are processes
+	for m in adapters examples/live examples/migrate examples/service; do (cd $$m && CGO_ENABLED=1 $(GO) test -race ./...); done
 
 .PHONY: check
 check: ## build, format, vet, arrows, tidy, generated files, lint
@@ -52,8 +56,19 @@ fuzz: ## every fuzz target for FUZZTIME (10s) each
 	scripts/fuzz $(FUZZTIME)
 
 .PHONY: torture
-torture: ## the long forms: TORTURE_CYCLES (200) of kill -9, long simulations
+torture: ## the long forms: TORTURE_CYCLES (200) of kill -9, long simulations, a fleet under random faults for TORTURE_TIME (10m)
+	scripts/needservers
 	HANDSTAMP_TORTURE_CYCLES=$(TORTURE_CYCLES) HANDSTAMP_SIM_RUNS=200000 $(GO) test -count=1 -timeout 3h ./revoke ./store/... ./cmd/... .
+	HANDSTAMP_TORTURE=1 HANDSTAMP_TORTURE_TIME=$(TORTURE_TIME) $(GO) test -count=1 -timeout 6h -v ./internal/fault/scenario
+
+.PHONY: fleet
+fleet: ## the numbers of docs/fleet.md: revocation over two nodes, remotes, waiting for the fleet
+	scripts/needservers
+	HANDSTAMP_TORTURE=1 $(GO) test -count=1 -timeout 2h -v -run 'Revocation|WaitForTheFleet|FiftyRefreshes' ./internal/fault/scenario | grep -E 'p50|^ *---|^(ok|FAIL)'
+
+.PHONY: release
+release: ## archives for all platforms, checksums, bill of materials: dist/
+	scripts/release
 
 .PHONY: browser
 browser: ## the pages in a real browser (installs chromium with apt-get when it is missing)

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/handstamp/handstamp/jwt"
 	"github.com/handstamp/handstamp/revoke"
+	"github.com/handstamp/handstamp/token"
 )
 
 // VerifyKeys find the keys that signatures are checked with.
@@ -36,11 +38,66 @@ type Introspected struct {
 	User        UserID
 	Session     SessionID // empty for a service key
 	ExpiresAt   time.Time // when the credential stops if nothing stops it before; zero is never
+	IssuedAt    time.Time // when it was made; zero where that is not known
 	AuthTime    time.Time // when the user last proved who they are; zero where that is not known
 	Methods     []string
 	Roles       []string
 	Permissions []string // everything that is granted now
 	AsOf        uint64   // the number of the log up to which this is true
+}
+
+// Introspect implements [Authority] for who holds the store: it says what a credential that opens requests is worth now, by
+// one look-up, and writes nothing. Looking at a session is no activity of its user. A refresh token or any other kind is
+// never active: it opens nothing but its own door.
+func (a *Auth) Introspect(ctx context.Context, credential string) (Introspected, error) {
+	looking := *a.Verifier
+	looking.quiet = true
+	p, issued, err := looking.introspect(ctx, credential, looking.moment())
+	switch {
+	case errors.Is(err, ErrUnauthenticated):
+		return Introspected{}, nil
+	case err != nil:
+		return Introspected{}, err
+	}
+	return Introspected{
+		Active: true, User: p.User, Session: p.Session, ExpiresAt: p.ExpiresAt, IssuedAt: issued, AuthTime: p.AuthTime,
+		Methods: p.Methods(), Roles: p.Roles(), Permissions: p.Permissions(), AsOf: p.AsOf(),
+	}, nil
+}
+
+func (v *Verifier) introspect(ctx context.Context, text string, now moment) (p Principal, issued time.Time, err error) {
+	kind, ours := token.KindOf(text)
+	switch {
+	case ours && (kind == token.Reference || kind == token.ServiceKey):
+		key, err := token.Parse(kind, text)
+		if err != nil {
+			return Principal{}, time.Time{}, denied(ReasonInvalid, "checksum")
+		}
+		c, _, err := v.look(ctx, question{kind: kind, key: key, text: text}, now)
+		if err != nil {
+			return Principal{}, time.Time{}, err
+		}
+		issued = c.found.Session.CreatedAt
+		if kind == token.ServiceKey {
+			issued = c.found.ServiceKey.CreatedAt
+		}
+		p, err = v.fromAnswer(c, now)
+		return p, issued, err
+	case ours || v.keys == nil || strings.IndexByte(text, '.') < 0:
+		return Principal{}, time.Time{}, denied(ReasonInvalid, "kind")
+	}
+	c, _, err := v.genuine(ctx, text, now)
+	if err != nil {
+		return Principal{}, time.Time{}, err
+	}
+	if by, revoked := v.keys.Revoked(c.claims.KeyID); revoked {
+		return Principal{}, time.Time{}, &DeniedError{Reason: ReasonRevoked, Check: "signing_key", By: by}
+	}
+	if ended := v.log.Check(now.clock, c.query()).Ended; ended != 0 { // known here already
+		return Principal{}, time.Time{}, &DeniedError{Reason: ReasonRevoked, Check: "event", By: ended}
+	}
+	p, err = v.valueFromStore(ctx, c.claims, now)
+	return p, c.claims.IssuedAt, err
 }
 
 // Source is where a Verifier without a store gets what it needs.

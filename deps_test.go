@@ -44,11 +44,13 @@ var arrows = map[string][]string{
 	"store/storetest": backend(),
 	"store/transfer":  backend(),
 
+	"store/storetest/transfertest": slices.Concat(backend(), []string{"store/transfer"}),
+
 	"internal/config":         {},
 	"internal/fault":          {},
 	"internal/fault/remoted":  {".", "remote"},
 	"internal/fault/scenario": {"internal/fault"},
-	"internal/sbom":           {},
+	"internal/release":        {},
 	"internal/strictjson":     {},
 	"internal/telemetry":      {},
 
@@ -65,6 +67,9 @@ var arrows = map[string][]string{
 	"examples/notes":    {"..."},
 	"examples/ownusers": {"..."},
 	"examples/api":      {"..."},
+
+	"examples/verifiers": {"..."},
+	"deploy":             {},
 }
 
 func backend() []string { return slices.Concat(leaves, []string{".", "account", "login", "keyring"}) }

@@ -11,21 +11,6 @@ import (
 	"github.com/handstamp/handstamp/store/memory"
 )
 
-// asked answers for an Auth in the same process what package remote asks a server over HTTP.
-type asked struct{ auth *handstamp.Auth }
-
-func (a asked) Introspect(ctx context.Context, credential string) (handstamp.Introspected, error) {
-	in := a.auth.Inspect(ctx, credential)
-	if in.Err != nil {
-		return handstamp.Introspected{}, nil
-	}
-	p := in.Principal
-	return handstamp.Introspected{
-		Active: true, User: p.User, Session: p.Session, ExpiresAt: p.ExpiresAt, AuthTime: p.AuthTime,
-		Methods: p.Methods(), Roles: p.Roles(), Permissions: p.Permissions(), AsOf: p.AsOf(),
-	}, nil
-}
-
 // Another service has no store. It follows the log, knows the public keys, and asks whoever has the store. (Package remote
 // is this over HTTP.)
 func ExampleOpenVerifier() {
@@ -35,7 +20,7 @@ func ExampleOpenVerifier() {
 	auth := openAuth(store, handstamp.Options{Keys: keys})
 	defer auth.Close()
 
-	var authority handstamp.Authority = asked{auth}
+	var authority handstamp.Authority = auth // over HTTP: POST /v1/introspect
 	var known handstamp.VerifyKeys = keys
 	service, err := handstamp.OpenVerifier(ctx,
 		handstamp.Source{Log: store.Log(), Authority: authority, Keys: known},
@@ -45,6 +30,9 @@ func ExampleOpenVerifier() {
 
 	proof, err := auth.Prove(ctx, "ada")
 	fatal(err)
+	var nobody handstamp.Introspected
+	nobody, err = auth.Introspect(ctx, "made up")
+	fmt.Println(nobody.Active, err)
 	for _, mode := range []handstamp.Mode{handstamp.ModeSession, handstamp.ModeToken} {
 		proof.Mode = mode
 		grant, err := auth.Start(ctx, proof)
@@ -57,6 +45,7 @@ func ExampleOpenVerifier() {
 		fmt.Println(err)
 	}
 	// Output:
+	// false <nil>
 	// session ada <nil>
 	// handstamp: invalid_token (introspection)
 	// token ada <nil>

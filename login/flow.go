@@ -91,6 +91,8 @@ type Proved struct {
 // right credential), those of Auth.Start, those of the method; anything else is "don't know".
 func (f *Flow) Login(ctx context.Context, a Attempt, start handstamp.StartOptions) (handstamp.Grant, error) {
 	p, err := f.Prove(ctx, a, start.Client)
+	ctx, cancel := p.budgets.hurry(ctx)
+	defer cancel()
 	// What ended this user's sessions between the proof and the session may have been a new password: check once more.
 	for try := 0; err == nil; try++ {
 		p.Proof.StartOptions = start
@@ -126,7 +128,9 @@ func (f *Flow) Prove(ctx context.Context, a Attempt, c handstamp.Client) (Proved
 		// that used the budget up are in it.
 		return Proved{}, err
 	}
-	return f.check(ctx, a, b, c)
+	hurried, cancel := b.hurry(ctx)
+	defer cancel()
+	return f.check(hurried, a, b, c)
 }
 
 func (f *Flow) check(ctx context.Context, a Attempt, b budgets, c handstamp.Client) (Proved, error) {
@@ -166,6 +170,12 @@ func (p Proved) Settle(ctx context.Context, tx Tx) error {
 		}
 	}
 	return p.flow.clear(ctx, tx, p.budgets)
+}
+
+// Hurry bounds the time for what is left of an attempt whose counting the store made wait in vain, so that the answer does
+// not take another such wait; it leaves alone all others. Call cancel when that is done.
+func (p Proved) Hurry(ctx context.Context) (hurried context.Context, cancel context.CancelFunc) {
+	return p.budgets.hurry(ctx)
 }
 
 func (f *Flow) start(ctx context.Context, p Proved) (handstamp.Grant, error) {

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/handstamp/handstamp"
@@ -24,6 +25,7 @@ type outage struct {
 	down  atomic.Bool
 	err   error
 	lost  atomic.Bool // commits, and says that it did not
+	slow  time.Duration
 	units atomic.Int64
 }
 
@@ -38,6 +40,13 @@ type outageWork struct {
 
 func (w outageWork) Do(ctx context.Context, fn func(login.Tx) error) error {
 	w.o.units.Add(1)
+	if w.o.slow > 0 {
+		select {
+		case <-time.After(w.o.slow):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 	if w.o.down.Load() {
 		return w.o.err
 	}
@@ -224,6 +233,35 @@ func TestD50_NoSessionWithoutTheStore(t *testing.T) {
 	}
 }
 
+// TestD50_OneWait: a store that lets everything run into its time-out is waited for once, not once for each step.
+func TestD50_OneWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, o := newOutage(t)
+		o.slow = 2 * time.Second
+		for i, word := range []string{"right", "wrong", "right", "right"} {
+			began := time.Now()
+			_, err := f.login(t.Context(), logintest.Owner, word, network(i))
+			if took := time.Since(began); took > 3*time.Second {
+				t.Errorf("attempt %d took %v: %v", i, took, err)
+			}
+			if want := map[string]int{"right": 503, "wrong": 401}[word]; i < 3 && login.ProblemOf(err).Status != want {
+				t.Errorf("attempt %d: %v", i, err)
+			}
+			if i == 3 && !tooMany(err) {
+				t.Errorf("attempt %d: %v", i, err)
+			}
+		}
+		p, err := f.w.Flow.Prove(t.Context(), f.attempt(logintest.Owner, "right"), handstamp.Client{IP: network(9)})
+		if !tooMany(err) {
+			t.Fatal(err)
+		}
+		if ctx, cancel := p.Hurry(t.Context()); ctx != t.Context() {
+			cancel()
+			t.Error("an attempt that was not counted here has to hurry")
+		}
+	})
+}
+
 // TestD50_Debts: what was counted here is charged to the store when it is back, once, to account and network.
 func TestD50_Debts(t *testing.T) {
 	const home = "192.0.2.1"
@@ -329,6 +367,24 @@ func TestD50_Debts(t *testing.T) {
 		}
 		if wait := refusedFor(t, f.at("one more", home)); wait == 0 {
 			t.Error("the network owes nothing")
+		}
+	})
+	t.Run("and gives nothing back that it did not count", func(t *testing.T) {
+		f, o := newOutage(t)
+		o.down.Store(false)
+		for i := range logintest.MaxFailures - 1 {
+			_ = f.at(fmt.Sprint(i), home)
+		}
+		o.down.Store(true)
+		f.hold(func() { o.down.Store(false) })
+		if _, err := f.login(t.Context(), logintest.Owner, "right", home); err != nil {
+			t.Fatal(err)
+		}
+		if wait := refusedFor(t, f.at("x", home)); wait != 0 {
+			t.Errorf("the last of its budget is refused for %v", wait)
+		}
+		if wait := refusedFor(t, f.at("y", home)); wait == 0 {
+			t.Error("a good login that was counted here gave a try back to the network, there")
 		}
 	})
 	t.Run("not by a network that is known", func(t *testing.T) {

@@ -75,6 +75,19 @@ type budgets struct {
 	aside   BudgetKey // attempts at one account beside its budget
 	known   bool      // pair is the one that was charged
 	here    bool      // account and network were charged in this process only
+	until   time.Time // with here: when the rest has to be done, by this machine's clock
+}
+
+// patience is how long an attempt takes that the store made wait in vain: whoever waits for the answer waited for the
+// counting already, and the store that let that run into its time-out would let the rest run into another one.
+const patience = 2800 * time.Millisecond
+
+// hurry bounds what is left of such an attempt.
+func (b budgets) hurry(ctx context.Context) (context.Context, context.CancelFunc) {
+	if !b.here {
+		return ctx, func() {}
+	}
+	return context.WithDeadline(ctx, b.until)
 }
 
 func (f *Flow) budgets(account string, network netip.Prefix) budgets {
@@ -101,7 +114,7 @@ func (f *Flow) key(parts ...string) BudgetKey {
 // first, whether or not there is something left after that.
 func (f *Flow) count(ctx context.Context, account string, network netip.Prefix) (budgets, error) {
 	b := f.budgets(account, network)
-	now := f.auth.Now()
+	began, now := time.Now(), f.auth.Now()
 	debts := f.local.take(now, b.account, b.network)
 	var wait time.Duration
 	paid := false
@@ -130,7 +143,7 @@ func (f *Flow) count(ctx context.Context, account string, network netip.Prefix) 
 	case err != nil && ctx.Err() != nil:
 		return budgets{}, err // nobody waits for the answer; that says nothing about the store
 	case err != nil:
-		b.known, b.here = false, true
+		b.known, b.here, b.until = false, true, began.Add(patience)
 		wait = f.local.allow(now, b.account, b.network)
 	}
 	if wait > 0 {

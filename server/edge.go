@@ -174,6 +174,9 @@ func (s *Server) finish(w *recorder, r *http.Request, began time.Time) {
 		}
 	}
 	took := s.opt.Now().Sub(began)
+	if s.opt.OnRoute != nil && r.Pattern != "/" {
+		s.opt.OnRoute(r.Context(), r.Pattern)
+	}
 	s.metrics.request(r.Pattern, r.Method, w.status)
 	if !w.stream {
 		s.metrics.took(r.Pattern, took)

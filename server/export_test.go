@@ -25,3 +25,8 @@ func (s *Server) BoundStreams(b StreamBounds) {
 
 // StreamCount is how many streams there are.
 func (s *Server) StreamCount() int { return s.streams.count() }
+
+// BoundCalls changes how many calls of one caller are under way, before there are any.
+func (s *Server) BoundCalls(asking, revoking int) {
+	s.asking.limit, s.revoking.limit = asking, revoking
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -163,6 +164,7 @@ func TestHeldLock(t *testing.T) {
 			})
 		},
 	}
+	var limited atomic.Int32
 	err = other.Work().Do(t.Context(), func(handstamp.Tx) error {
 		var all sync.WaitGroup
 		for what, call := range calls {
@@ -172,7 +174,9 @@ func TestHeldLock(t *testing.T) {
 				if took := time.Since(began); took > 10*time.Second { // it is 2; a wait for each try would be 20
 					t.Errorf("%s answers after %v", what, took)
 				}
-				if a.status != 503 || a.header.Get("Retry-After") == "" {
+				// Of the four that try a password three are let through by this process's own count.
+				refused := a.status == 429 && slices.Contains([]string{"login", "login with an unknown address", "form", "password"}, what) && limited.Add(1) == 1
+				if a.status != 503 && !refused || a.header.Get("Retry-After") == "" {
 					t.Errorf("%s = %d with Retry-After %q, want 503: %s", what, a.status, a.header.Get("Retry-After"), a.raw)
 				}
 				for _, k := range a.setCookies() {

@@ -89,6 +89,10 @@ type Options struct {
 	// Nil leaves it out.
 	Throttle func() login.Throttle
 
+	// OnRoute is told which pattern of a closed list took the request of ctx, for traces; never the path, which holds what a
+	// client wrote. Nil leaves it out.
+	OnRoute func(ctx context.Context, pattern string)
+
 	Version string
 	Logger  *slog.Logger // default slog.Default()
 	// Now is the clock of timeouts and metrics; default time.Now.

@@ -135,6 +135,9 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, at place) error 
 		return err
 	}
 	err = s.tell(ctx, r, out, at)
+	if out.err == nil {
+		out.deadline(time.Now().Add(out.patience)) // for the end of the answer
+	}
 	s.opt.Logger.DebugContext(r.Context(), "an event stream ended", "request_id", r.Header.Get("Request-Id"),
 		"error", err, "cause", context.Cause(ctx))
 	return nil // the status is out
@@ -224,9 +227,6 @@ type eventStream struct {
 
 // open writes the headers. An error says that nothing was written.
 func (e *eventStream) open() error {
-	// The time for reading a request is over long before the stream is, and net/http takes what ends there for the client's
-	// hanging up. A writer that has no deadlines is left to whoever put it there.
-	_ = e.control.SetReadDeadline(time.Time{})
 	e.deadline(time.Now().Add(e.patience))
 	h := e.to.Header()
 	h.Set("Content-Type", streamType)
@@ -266,4 +266,5 @@ func (e *eventStream) flush() error {
 	return e.err
 }
 
+// deadline is of the next write alone. A writer that has no deadlines is left to whoever put it there.
 func (e *eventStream) deadline(t time.Time) { _ = e.control.SetWriteDeadline(t) }

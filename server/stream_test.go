@@ -230,6 +230,14 @@ func TestStreamInput(t *testing.T) {
 	if n := w.server.StreamCount(); n != 0 {
 		t.Errorf("%d streams", n)
 	}
+	below := newWorld(t, settings{prefix: "/auth"})
+	for path, want := range map[string]bool{"/auth/v1/revocations": true, "/v1/revocations": false, "/auth/v1/revocations/": false} {
+		r := httptest.NewRequest("GET", path, nil)
+		r.Header.Set("Accept", "text/event-stream")
+		if got := below.server.Streams(r); got != want {
+			t.Errorf("below /auth: Streams(%s) = %v", path, got)
+		}
+	}
 }
 
 // TestStreamReset: who missed what the log has forgotten, or whose log is another one by now, is told so, and then gets what

@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -100,34 +99,25 @@ func (s *Server) introspect(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer leave()
-	in := s.auth.Inspect(r.Context(), text)
-	if in.Err != nil && !errors.Is(in.Err, handstamp.ErrUnauthenticated) {
-		return in.Err
+	in, err := s.auth.Introspect(r.Context(), text)
+	if err != nil {
+		return err
 	}
-	if in.Err != nil || in.Principal.IsZero() {
+	if !in.Active {
 		return answer(w, http.StatusOK, introspectionOut{})
 	}
-	p := in.Principal
 	out := introspectionOut{
-		Active: true, Subject: string(p.User), Session: string(p.Session), Roles: p.Roles(),
-		Scope: strings.Join(p.Permissions(), " "), TokenType: "Bearer", ClientID: s.auth.Audience(),
+		Active: true, Subject: string(in.User), Session: string(in.Session), Roles: in.Roles, IssuedAt: in.IssuedAt.Unix(),
+		Scope: strings.Join(in.Permissions, " "), TokenType: "Bearer", ClientID: s.auth.Audience(),
 	}
-	if !p.ExpiresAt.IsZero() {
-		out.ExpiresAt = p.ExpiresAt.Unix()
+	if !in.ExpiresAt.IsZero() {
+		out.ExpiresAt = in.ExpiresAt.Unix()
 	}
-	if asOf := p.AsOf(); p.Form != handstamp.Key {
-		out.AsOf = &asOf
+	if in.Session != "" {
+		out.AsOf = &in.AsOf
 	}
-	if !p.AuthTime.IsZero() {
-		out.AuthTime, out.Methods = p.AuthTime.Unix(), p.Methods()
-	}
-	switch {
-	case p.Form == handstamp.Value:
-		out.IssuedAt = in.Claims.IssuedAt.Unix()
-	case p.Form == handstamp.Key:
-		out.IssuedAt = in.ServiceKey.CreatedAt.Unix()
-	default:
-		out.IssuedAt = in.Session.CreatedAt.Unix()
+	if !in.AuthTime.IsZero() {
+		out.AuthTime, out.Methods = in.AuthTime.Unix(), in.Methods
 	}
 	return answer(w, http.StatusOK, out)
 }

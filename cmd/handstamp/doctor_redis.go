@@ -169,10 +169,10 @@ func (x *examination) judgeRedis(key, host string, f redisFacts) {
 	if f.role == "slave" {
 		x.findAt(key, ailmentNamed("redis-replica"), "%s is a replica", host)
 	}
-	if f.policy != "" && f.policy != "noeviction" {
+	// A copy may be lost, and in a cache that is full some must be; a session may not.
+	if key == "sessions" && f.policy != "" && f.policy != "noeviction" {
 		x.find(ailmentNamed("redis-evicts"), "%s has maxmemory-policy %s", host, f.policy)
 	}
-	// A copy may be lost; a session may not.
 	switch {
 	case key != "sessions":
 	case f.appends == "0":

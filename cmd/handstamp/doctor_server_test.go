@@ -21,8 +21,8 @@ import (
 	"github.com/handstamp/handstamp/internal/config"
 )
 
-// front is a real server of ours behind a proxy that a test breaks.
-type front struct {
+// behind is a real server of ours behind a proxy that a test breaks.
+type behind struct {
 	env      []string                                                       // of the server
 	proxy    func(api http.Handler, w http.ResponseWriter, r *http.Request) // what stands in front; nil: nothing
 	plain    http.Handler                                                   // what answers at port 80; nil: nobody
@@ -58,7 +58,7 @@ func certificateFor(t *testing.T, host string, ends time.Time) (tls.Certificate,
 }
 
 // look starts everything, and has the doctor look at it.
-func (f front) look(t *testing.T) report {
+func (f behind) look(t *testing.T) report {
 	t.Helper()
 	env := with(append(cheap(), "HANDSTAMP_DATA_DIR="+t.TempDir(), "HANDSTAMP_PUBLIC_URL=https://"+frontHost), f.env...)
 	a := &app{environ: env}
@@ -93,7 +93,7 @@ func (f front) look(t *testing.T) report {
 }
 
 // serve gives each of the addresses to what answers there.
-func (f front) serve(t *testing.T, handler, ops http.Handler, cfg *config.Config) network {
+func (f behind) serve(t *testing.T, handler, ops http.Handler, cfg *config.Config) network {
 	host, ends := f.host, f.ends
 	if host == "" {
 		host = frontHost
@@ -163,75 +163,75 @@ func TestDoctor_server(t *testing.T) {
 		http.Redirect(w, r, "https://"+frontHost+r.URL.Path, http.StatusPermanentRedirect)
 	})
 	tests := []struct {
-		name  string
-		id    string // "": nothing
-		front front
+		name   string
+		id     string // "": nothing
+		behind behind
 	}{
-		{"as it should be", "", front{}},
-		{"with a redirect from http", "", front{plain: redirect}},
-		{"http is answered", "server-plain-http", front{plain: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("hello")) })}},
-		{"no HSTS", "server-hsts", front{proxy: dropping("Strict-Transport-Security")}},
-		{"HSTS for a day", "server-hsts", front{proxy: changing(func(h http.Header) { h.Set("Strict-Transport-Security", "max-age=86400") })}},
-		{"no nosniff", "server-nosniff", front{proxy: dropping("X-Content-Type-Options")}},
-		{"no no-store", "server-cacheable", front{proxy: changing(func(h http.Header) { h.Set("Cache-Control", "public, max-age=60") })}},
-		{"CORS for all", "server-cors", front{proxy: changing(func(h http.Header) { h.Set("Access-Control-Allow-Origin", "*") })}},
-		{"Set-Cookie is lost", "server-cookie", front{proxy: dropping("Set-Cookie")}},
-		{"cookies without Secure", "server-cookie", front{proxy: changing(func(h http.Header) {
+		{"as it should be", "", behind{}},
+		{"with a redirect from http", "", behind{plain: redirect}},
+		{"http is answered", "server-plain-http", behind{plain: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("hello")) })}},
+		{"no HSTS", "server-hsts", behind{proxy: dropping("Strict-Transport-Security")}},
+		{"HSTS for a day", "server-hsts", behind{proxy: changing(func(h http.Header) { h.Set("Strict-Transport-Security", "max-age=86400") })}},
+		{"no nosniff", "server-nosniff", behind{proxy: dropping("X-Content-Type-Options")}},
+		{"no no-store", "server-cacheable", behind{proxy: changing(func(h http.Header) { h.Set("Cache-Control", "public, max-age=60") })}},
+		{"CORS for all", "server-cors", behind{proxy: changing(func(h http.Header) { h.Set("Access-Control-Allow-Origin", "*") })}},
+		{"Set-Cookie is lost", "server-cookie", behind{proxy: dropping("Set-Cookie")}},
+		{"cookies without Secure", "server-cookie", behind{proxy: changing(func(h http.Header) {
 			for i, c := range h["Set-Cookie"] {
 				h["Set-Cookie"][i] = strings.ReplaceAll(c, "; Secure", "")
 			}
 		})}},
-		{"cookies without HttpOnly", "server-cookie", front{proxy: changing(func(h http.Header) {
+		{"cookies without HttpOnly", "server-cookie", behind{proxy: changing(func(h http.Header) {
 			for i, c := range h["Set-Cookie"] {
 				h["Set-Cookie"][i] = strings.ReplaceAll(c, "; HttpOnly", "")
 			}
 		})}},
-		{"made for plain http", "server-cookie", front{env: []string{"HANDSTAMP_PUBLIC_URL=http://" + frontHost, "HANDSTAMP_INSECURE_HTTP=true"}}},
-		{"Origin and Sec-Fetch-Site are lost", "server-cross-site", front{proxy: request(func(r *http.Request) { r.Header.Del("Origin"); r.Header.Del("Sec-Fetch-Site") })}},
-		{"Origin is rewritten", "server-cross-site", front{proxy: request(func(r *http.Request) {
+		{"made for plain http", "server-cookie", behind{env: []string{"HANDSTAMP_PUBLIC_URL=http://" + frontHost, "HANDSTAMP_INSECURE_HTTP=true"}}},
+		{"Origin and Sec-Fetch-Site are lost", "server-cross-site", behind{proxy: request(func(r *http.Request) { r.Header.Del("Origin"); r.Header.Del("Sec-Fetch-Site") })}},
+		{"Origin is rewritten", "server-cross-site", behind{proxy: request(func(r *http.Request) {
 			if r.Header.Get("Sec-Fetch-Site") == "" {
 				r.Header.Set("Origin", "https://"+frontHost)
 			}
 		})}},
-		{"another public_url", "server-own-origin", front{env: []string{"HANDSTAMP_PUBLIC_URL=https://other.example.com"}}},
-		{"everybody is trusted", "server-forwarded", front{env: []string{"HANDSTAMP_TRUSTED_PROXIES=0.0.0.0/0"}}},
-		{"another network is trusted", "", front{env: []string{"HANDSTAMP_TRUSTED_PROXIES=10.0.0.0/8"}}},
-		{"old TLS", "server-old-tls", front{oldTLS: true}},
-		{"a strange certificate", "server-certificate", front{strange: true}},
-		{"a certificate for another host", "server-certificate", front{host: "other.example.com"}},
-		{"an expired certificate", "server-certificate", front{ends: -time.Hour}},
-		{"something else answers", "server-unreachable", front{proxy: func(_ http.Handler, w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("hello")) }}},
-		{"a clock that is off", "server-clock", front{proxy: changing(func(h http.Header) {
+		{"another public_url", "server-own-origin", behind{env: []string{"HANDSTAMP_PUBLIC_URL=https://other.example.com"}}},
+		{"everybody is trusted", "server-forwarded", behind{env: []string{"HANDSTAMP_TRUSTED_PROXIES=0.0.0.0/0"}}},
+		{"another network is trusted", "", behind{env: []string{"HANDSTAMP_TRUSTED_PROXIES=10.0.0.0/8"}}},
+		{"old TLS", "server-old-tls", behind{oldTLS: true}},
+		{"a strange certificate", "server-certificate", behind{strange: true}},
+		{"a certificate for another host", "server-certificate", behind{host: "other.example.com"}},
+		{"an expired certificate", "server-certificate", behind{ends: -time.Hour}},
+		{"something else answers", "server-unreachable", behind{proxy: func(_ http.Handler, w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("hello")) }}},
+		{"a clock that is off", "server-clock", behind{proxy: changing(func(h http.Header) {
 			h.Set("Date", time.Now().Add(-time.Minute).UTC().Format(http.TimeFormat))
 		})}},
-		{"another version", "server-version", front{proxy: func(api http.Handler, w http.ResponseWriter, r *http.Request) {
+		{"another version", "server-version", behind{proxy: func(api http.Handler, w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/openapi.json" {
 				_, _ = w.Write([]byte(`{"info":{"version":"v9.9.9"}}`))
 				return
 			}
 			api.ServeHTTP(w, r)
 		}}},
-		{"metrics are public", "server-ops-public", front{proxy: func(api http.Handler, w http.ResponseWriter, r *http.Request) {
+		{"metrics are public", "server-ops-public", behind{proxy: func(api http.Handler, w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/metrics" {
 				_, _ = w.Write([]byte("handstamp_http_requests_total 1\n"))
 				return
 			}
 			api.ServeHTTP(w, r)
 		}}},
-		{"not ready", "server-not-ready", front{ops: func(_ http.Handler, w http.ResponseWriter, _ *http.Request) {
+		{"not ready", "server-not-ready", behind{ops: func(_ http.Handler, w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(http.StatusServiceUnavailable)
 			_, _ = w.Write([]byte(`{"ready":false,"sessions":{"ok":true},"cache":{"ok":false,"detail":"the store does not answer"},"durability":{"class":"durable"}}`))
 		}}},
-		{"a cache is down", "server-degraded", front{ops: func(_ http.Handler, w http.ResponseWriter, _ *http.Request) {
+		{"a cache is down", "server-degraded", behind{ops: func(_ http.Handler, w http.ResponseWriter, _ *http.Request) {
 			_, _ = w.Write([]byte(`{"ready":true,"status":"degraded","parts":[{"name":"database","ok":true},{"name":"cache","ok":false,"spare":true}],"durability":{"class":"durable"}}`))
 		}}},
-		{"not durable", "server-not-durable", front{env: []string{"HANDSTAMP_DATABASE=memory", "HANDSTAMP_ACCEPT_LOSS=volatile"}}},
+		{"not durable", "server-not-durable", behind{env: []string{"HANDSTAMP_DATABASE=memory", "HANDSTAMP_ACCEPT_LOSS=volatile"}}},
 	}
 	tested := map[string]bool{}
 	for _, tt := range tests {
 		tested[tt.id] = true
 		t.Run(tt.name, func(t *testing.T) {
-			r := tt.front.look(t)
+			r := tt.behind.look(t)
 			if tt.id != "" {
 				r.of(t, tt.id)
 			} else if len(r.Findings) > 0 {
@@ -254,11 +254,11 @@ func TestDoctor_server_out_of_reach(t *testing.T) {
 	closed := func(x *examination) {
 		x.net.dial = func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("refused") }
 	}
-	r := front{examined: closed}.look(t)
+	r := behind{examined: closed}.look(t)
 	if got := r.ids(); !slices.Equal(got, []string{"server-unreachable"}) {
 		t.Errorf("found %v", got)
 	}
-	r = front{examined: func(x *examination) {
+	r = behind{examined: func(x *examination) {
 		inner := x.net.dial
 		x.net.dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
 			if addr == x.cfg.OpsAddr {

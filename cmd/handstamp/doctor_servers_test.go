@@ -97,10 +97,10 @@ func TestDoctor_redis(t *testing.T) {
 	if r := look("sessions", "--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction"); len(r.Findings) > 0 || len(r.LookedAt) != 1 {
 		t.Errorf("%+v", r)
 	}
-	if r := look("cache", "--appendonly", "no"); len(r.Findings) > 0 {
+	if r := look("cache", "--appendonly", "no", "--maxmemory-policy", "allkeys-lru"); len(r.Findings) > 0 {
 		t.Errorf("a copy may be lost: %+v", r)
 	}
-	look("cache", "--maxmemory-policy", "allkeys-lru").of(t, "redis-evicts")
+	look("sessions", "--maxmemory-policy", "allkeys-lru").of(t, "redis-evicts")
 	if f := look("sessions", "--appendonly", "yes", "--appendfsync", "everysec").of(t, "redis-forgets"); f.Severity != medium {
 		t.Errorf("%+v", f)
 	}

@@ -338,3 +338,14 @@ func (s *site) runDoctor(args ...string) (code int, stdout, stderr string) {
 }
 
 func silent() *log.Logger { return log.New(io.Discard, "", 0) }
+
+// The configuration that deploy/systemd starts from has nothing wrong.
+func TestDoctor_sample(t *testing.T) {
+	secret := filepath.Join(t.TempDir(), "secret")
+	writeFile(t, secret, []byte(doctorSecret+"\n"))
+	env := []string{"HANDSTAMP_DATA_DIR=" + filepath.Join(t.TempDir(), "data"), "HANDSTAMP_SECRET_FILE=" + secret, "HANDSTAMP_LOG_FORMAT=json"}
+	r := examine(t, env, doctorCmd{}, func(a *app) { a.file = "../../deploy/systemd/handstamp.toml" })
+	if len(r.Findings) > 0 {
+		t.Errorf("found %+v", r.Findings)
+	}
+}

@@ -34,6 +34,8 @@ It copies first, then carries over what changed meanwhile, and then asks before 
 
 Whatever interrupts it, run the same command again: it goes on. Until the switch is done, or as long as no server has used the new database, --undo gives the old one back to its servers. Servers that are left on the old database after the switch answer 503, and none starts on it.
 
+Sessions in Redis: --from-sessions and --to-sessions say where they are and where they are to be. Without both they stay in that Redis, and servers on the new database find them there. While sessions are moved out of Redis, refreshes and look-ups are answered 503 from the beginning of the switch.
+
 Run it with the same version of Handstamp as the servers, and give the new servers the same secret. The lease stays what it is.
 
 Exit codes: 0 moved (with --check: it can begin), 1 it failed or cannot begin, 2 wrong use.`
@@ -65,6 +67,12 @@ func (c *moveCmd) Run(ctx context.Context, a *app) (err error) {
 	}
 	if to.db != nil {
 		opt.To = to.db
+	}
+	if from.sessions != nil {
+		opt.FromSessions = from.sessions
+	}
+	if to.sessions != nil {
+		opt.ToSessions = to.sessions
 	}
 	switch {
 	case c.Check:
@@ -172,7 +180,7 @@ func (c *moveCmd) tell(ctx context.Context, a *app, from, to openedSide, r move.
 		return err
 	}
 	return a.say("moved %s to %s, both the same row by row. Now start the servers with %s, and stop those that still run on the old one: they answer 503",
-		from.name, to.name, to.settings())
+		from.name, to.name, to.flags)
 }
 
 // failed says where a move that failed has left things.

@@ -28,8 +28,31 @@ func TestMove_to_postgres(t *testing.T) {
 	newSite(t, "", "HANDSTAMP_ACCEPT_LOSS=volatile").moves(t, p.DSN(p.CreateDB(t))) // the server of tests does not sync
 }
 
+func TestMove_to_redis(t *testing.T) {
+	t.Parallel()
+	r := fault.SharedRedis(t)
+	s := newSite(t, "", "HANDSTAMP_ACCEPT_LOSS=volatile")
+	url := r.URLAt(r.Addr(), r.NextDB())
+	s.moves(t, "sqlite:"+filepath.Join(s.dir, "new.db"), "--to-sessions", url)
+	// And out of Redis again, under a server that runs.
+	g := s.signUp("more@example.com", "hybrid")
+	s.must("move", "--from", "sqlite:new.db", "--from-sessions", url, "--to", "sqlite:third.db")
+	if got := s.check(g.Access); got != http.StatusServiceUnavailable {
+		t.Errorf("the server that was left behind answers a check with %d", got)
+	}
+	s.kill()
+	s.args = []string{"--database", "sqlite:third.db"}
+	s.start()
+	if got := s.check(g.Access); got != http.StatusOK {
+		t.Errorf("check after the second move = %d", got)
+	}
+	if status, _ := s.call("POST", "/v1/refresh", "", map[string]any{"refresh_token": g.Refresh}); status != http.StatusOK {
+		t.Errorf("refresh after the second move = %d", status)
+	}
+}
+
 // moves moves the installation somewhere, and looks what users and operators see before, during and after.
-func (s *site) moves(t *testing.T, to string) {
+func (s *site) moves(t *testing.T, to string, more ...string) {
 	t.Helper()
 	s.start()
 	modes := []string{"session", "token", "hybrid"}
@@ -44,7 +67,7 @@ func (s *site) moves(t *testing.T, to string) {
 		t.Errorf("--check says\n%s", out)
 	}
 	var report movedReport
-	if err := json.Unmarshal([]byte(s.must("move", "--from", "sqlite", "--to", to, "--json")), &report); err != nil {
+	if err := json.Unmarshal([]byte(s.must(append([]string{"move", "--from", "sqlite", "--to", to, "--json"}, more...)...)), &report); err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("paused for %d ms, head %d, %v", report.PausedMS, report.Head, report.Tables)
@@ -64,6 +87,9 @@ func (s *site) moves(t *testing.T, to string) {
 	s.cmd, s.addr, s.ops = nil, freeAddr(t), freeAddr(t)
 	s.env = append(s.env, "HANDSTAMP_ADDR="+s.addr, "HANDSTAMP_OPS_ADDR="+s.ops)
 	s.args = []string{"--database", to}
+	if len(more) > 0 {
+		s.args = append(s.args, "--sessions", more[1])
+	}
 	s.start()
 	for _, mode := range modes {
 		if got := s.check(live[mode].Access); got != http.StatusOK {
@@ -80,7 +106,7 @@ func (s *site) moves(t *testing.T, to string) {
 	if status != http.StatusOK || next.Refresh == live["hybrid"].Refresh {
 		t.Errorf("refresh = %d", status)
 	}
-	if code, _, errs := s.run("", "move", "--from", "sqlite", "--to", to, "--undo"); code != exitFailure || !strings.Contains(errs, "was used since") {
+	if code, _, errs := s.run("", append([]string{"move", "--from", "sqlite", "--to", to, "--undo"}, more...)...); code != exitFailure || !strings.Contains(errs, "was used since") {
 		t.Errorf("--undo after the target was used = %d\n%s", code, errs)
 	}
 }

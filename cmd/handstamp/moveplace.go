@@ -11,6 +11,7 @@ import (
 
 	"github.com/handstamp/handstamp/internal/config"
 	"github.com/handstamp/handstamp/store/postgres"
+	"github.com/handstamp/handstamp/store/redis"
 	"github.com/handstamp/handstamp/store/sqlite"
 	"github.com/handstamp/handstamp/store/transfer"
 )
@@ -25,14 +26,12 @@ type side struct {
 
 // openedSide is one side of a move.
 type openedSide struct {
-	db      transfer.Database
-	name    string // for people, without passwords
-	backend config.Backend
-	close   func() error
+	db       transfer.Database
+	sessions *redis.Transfer // nil where they are in the database
+	name     string          // for people, without passwords
+	flags    string          // of a server that is to run here
+	close    func() error
 }
-
-// settings are the keys of the configuration that name this place.
-func (o openedSide) settings() string { return "--database " + o.name }
 
 // openPlace opens one side.
 func (a *app) openPlace(ctx context.Context, p side) (openedSide, error) {
@@ -44,10 +43,10 @@ func (a *app) openPlace(ctx context.Context, p side) (openedSide, error) {
 	if err != nil {
 		return none, err
 	}
-	if p.sessions != "" {
-		return none, usage("--%s-sessions: moving sessions in or out of Redis is not in this build: without it they stay where they are", p.flag)
+	if p.sessions != "" && cfg.Sessions.Kind != config.KindRedis {
+		return none, usage("--%s-sessions: name a Redis; without it sessions are in the database", p.flag)
 	}
-	o := openedSide{name: cfg.Database.String(), backend: cfg.Database}
+	o := openedSide{name: cfg.Database.String()}
 	switch cfg.Database.Kind {
 	case config.KindSQLite:
 		o.name = "sqlite:" + cfg.Database.Path
@@ -60,7 +59,46 @@ func (a *app) openPlace(ctx context.Context, p side) (openedSide, error) {
 	if err != nil {
 		return none, err
 	}
+	o.flags = "--database " + o.name
+	if p.sessions != "" && o.db != nil {
+		o.flags += " --sessions " + cfg.Sessions.String()
+		if err := o.openSessions(ctx, cfg, p); err != nil {
+			return none, errors.Join(err, o.close())
+		}
+	}
 	return o, nil
+}
+
+// openSessions opens sessions in Redis. Those that are moved away are first brought to the head of the database's log,
+// which needs the store over both, as a server has it. A database that an earlier run has closed has none; then the
+// sessions are closed as well.
+func (o *openedSide) openSessions(ctx context.Context, cfg *config.Config, p side) error {
+	c, err := redis.Dial(ctx, cfg.Sessions.DSN.Reveal(), redis.Options{})
+	if err != nil {
+		return err
+	}
+	before := o.close
+	o.close = func() error { c.Close(); return before() }
+	if p.flag == "to" {
+		o.sessions = redis.NewTransfer(c, o.db, nil)
+		return nil
+	}
+	m, err := o.db.Mark(ctx)
+	if err != nil || m.Phase.Closed() {
+		o.sessions = redis.NewTransfer(c, o.db, nil)
+		return err
+	}
+	base, _, err := openDatabase(ctx, cfg, slog.New(slog.DiscardHandler), opening{})
+	if err != nil {
+		return err
+	}
+	over, err := redis.Over(base, c)
+	if err != nil {
+		return errors.Join(err, base.Close())
+	}
+	o.close = func() error { return errors.Join(over.Close(), before()) }
+	o.sessions = redis.NewTransfer(c, o.db, over)
+	return nil
 }
 
 // settingsFor is the configuration with the database of one side.
@@ -69,7 +107,7 @@ func (a *app) settingsFor(p side) (*config.Config, error) {
 	for k, v := range a.flags {
 		flags[k] = v
 	}
-	flags["database"] = p.database
+	flags["database"], flags["sessions"] = p.database, "database"
 	if p.sessions != "" {
 		flags["sessions"] = p.sessions
 	}

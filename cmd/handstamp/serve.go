@@ -11,6 +11,7 @@ import (
 
 	"github.com/handstamp/handstamp"
 	"github.com/handstamp/handstamp/internal/config"
+	"github.com/handstamp/handstamp/internal/telemetry"
 	"github.com/handstamp/handstamp/server"
 )
 
@@ -50,7 +51,12 @@ func (c *serveCmd) Run(ctx context.Context, a *app) (err error) {
 	if err != nil {
 		return err
 	}
-	servers, err := newServers(cfg, l, api, log)
+	tracer, err := openTracer(ctx, cfg, log)
+	if err != nil {
+		return errors.Join(err, l.close())
+	}
+	defer func() { err = errors.Join(err, closeTracer(tracer)) }()
+	servers, err := newServers(cfg, l, entrance{api: api, tracer: tracer}, log)
 	if err != nil {
 		return errors.Join(err, l.close())
 	}
@@ -104,12 +110,13 @@ type servers struct {
 	stopTLS     func()
 }
 
-func newServers(cfg *config.Config, l listeners, api *server.Server, log *slog.Logger) (*servers, error) {
+func newServers(cfg *config.Config, l listeners, f entrance, log *slog.Logger) (*servers, error) {
 	limit := newConnLimit(l.public, maxConnections())
 	s := &servers{log: log, listeners: listeners{public: limit, ops: newConnLimit(l.ops, maxOpsConnections)}, stopTLS: func() {}}
-	s.public = httpServer(api, writeTimeout(cfg), log)
+	s.public = httpServer(f.handler(writeTimeout(cfg)-time.Second), writeTimeout(cfg), log)
 	s.public.ConnState = limit.note
-	s.ops = httpServer(api.Ops(), leastWriteTimeout, log)
+	s.public.RegisterOnShutdown(f.api.EndStreams) // they have no end of their own
+	s.ops = httpServer(withDeadline(f.api.Ops(), leastWriteTimeout-time.Second), leastWriteTimeout, log)
 	if cfg.TLS.Cert == "" {
 		return s, nil
 	}
@@ -123,12 +130,53 @@ func newServers(cfg *config.Config, l listeners, api *server.Server, log *slog.L
 
 func httpServer(h http.Handler, write time.Duration, log *slog.Logger) *http.Server {
 	return &http.Server{
-		Handler: withDeadline(h, write-time.Second),
+		Handler: h,
 		// net/http reads up to 4 KiB more than it is told.
 		MaxHeaderBytes: maxHeaderBytes - 4<<10, ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout,
 		WriteTimeout: write, IdleTimeout: idleTimeout,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug), // broken handshakes and the like: anybody can make them
 	}
+}
+
+// entrance is what answers the public.
+type entrance struct {
+	api    *server.Server
+	tracer *telemetry.Tracer // nil without traces
+}
+
+// handler puts a deadline on everything but event streams, which set one for each write, and traces it.
+func (f entrance) handler(deadline time.Duration) http.Handler {
+	limited := withDeadline(f.api, deadline)
+	h := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if f.api.Streams(r) {
+			f.api.ServeHTTP(w, r)
+			return
+		}
+		limited.ServeHTTP(w, r)
+	}))
+	if f.tracer != nil {
+		h = f.tracer.Handler(h)
+	}
+	return h
+}
+
+// openTracer is nil where no traces are wanted.
+func openTracer(ctx context.Context, cfg *config.Config, log *slog.Logger) (*telemetry.Tracer, error) {
+	if cfg.OTel.Endpoint == nil {
+		return nil, nil
+	}
+	return telemetry.Open(ctx, telemetry.Options{
+		Endpoint: cfg.OTel.Endpoint.String(), SampleRatio: cfg.OTel.SampleRatio, Version: version(), Trusted: cfg.TrustedProxies, Logger: log,
+	})
+}
+
+func closeTracer(t *telemetry.Tracer) error {
+	if t == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	return t.Close(ctx)
 }
 
 // withDeadline ends the work for a request a moment before its connection ends: an answer that nobody can receive is not

@@ -16,6 +16,7 @@ import (
 	"github.com/handstamp/handstamp/keyring"
 	"github.com/handstamp/handstamp/login"
 	"github.com/handstamp/handstamp/revoke"
+	"github.com/handstamp/handstamp/server"
 	"github.com/handstamp/handstamp/store/memory"
 	"github.com/handstamp/handstamp/store/postgres"
 	"github.com/handstamp/handstamp/store/redis"
@@ -49,6 +50,7 @@ type stores struct {
 	setLease func(ctx context.Context, lease time.Duration) error // ErrConflict while a server runs; nil where nobody else can
 	close    func() error
 	place    string // for people
+	parts    []server.Part
 }
 
 func viewsOf(b backend, place string) stores {
@@ -91,7 +93,25 @@ func openStores(ctx context.Context, cfg *config.Config, log *slog.Logger, how o
 		return stores{}, errors.Join(err, base.Close())
 	}
 	s.setLease = base.SetLease
+	s.parts = append([]server.Part{{Name: "database", Ask: pingOf(base), Durability: durabilityOf(ctx, base)}}, s.parts...)
 	return s, nil
+}
+
+// pingOf reads once from a database.
+func pingOf(b backend) func(ctx context.Context) error {
+	return func(ctx context.Context) error {
+		_, err := b.Sessions().Subject(ctx, "handstamp-ping")
+		return err
+	}
+}
+
+// durabilityOf is what a database said of itself when it was opened; nothing where it does not answer now.
+func durabilityOf(ctx context.Context, b backend) handstamp.Durability {
+	agreed, err := b.Settle(ctx, handstamp.Settings{})
+	if err != nil {
+		return handstamp.Durability{}
+	}
+	return agreed.Durability
 }
 
 // openDatabase opens what other processes can see.
@@ -184,10 +204,21 @@ func (t tiers) over(base backend, place string) (stores, error) {
 		if err != nil {
 			return stores{}, err
 		}
-		return viewsOf(s, place+t.at), nil
+		v := viewsOf(s, place+t.at)
+		v.parts = []server.Part{{Name: "sessions", Ask: t.sessions.Ready, Durability: t.sessions.Durability()}}
+		return v, nil
 	case t.cache != nil:
 		s := tiered.New(base, redis.NewCache(t.cache), tiered.Options{Secrets: t.secrets})
-		return viewsOf(s, place+t.at), nil
+		v := viewsOf(s, place+t.at)
+		v.parts = []server.Part{{Name: "cache", Ask: t.cache.Ready, Spare: true, Info: func() map[string]string { return tierInfo(s.Stats()) }}}
+		return v, nil
 	}
 	return viewsOf(base, place), nil
+}
+
+// tierInfo is what /readyz says of the shared cache.
+func tierInfo(s tiered.Stats) map[string]string {
+	return map[string]string{
+		"breaker": string(s.State), "hits": fmt.Sprint(s.Hits), "misses": fmt.Sprint(s.Misses), "stale": fmt.Sprint(s.Stale), "errors": fmt.Sprint(s.Errors),
+	}
 }

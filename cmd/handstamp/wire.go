@@ -15,6 +15,7 @@ import (
 	"github.com/handstamp/handstamp"
 	"github.com/handstamp/handstamp/account"
 	"github.com/handstamp/handstamp/internal/config"
+	"github.com/handstamp/handstamp/internal/telemetry"
 	"github.com/handstamp/handstamp/jwt"
 	"github.com/handstamp/handstamp/keyring"
 	"github.com/handstamp/handstamp/login"
@@ -134,6 +135,7 @@ type engine struct {
 	accounts  *account.Accounts
 	flow      *login.Flow
 	passwords *password.Method
+	hasher    *password.Hasher
 	secrets   [][]byte
 }
 
@@ -162,7 +164,7 @@ func assemble(cfg *config.Config, s stores, auth *handstamp.Auth) (*engine, erro
 	if err != nil {
 		return nil, usage("configuration: password: %v", err)
 	}
-	e.passwords = password.New(e.flow, e.accounts, hasher, policy)
+	e.hasher, e.passwords = hasher, password.New(e.flow, e.accounts, hasher, policy)
 	return e, nil
 }
 
@@ -212,8 +214,15 @@ func (e *engine) api(cfg *config.Config, log *slog.Logger, now func() time.Time)
 		PublicURL: cfg.PublicURL.String(), Secrets: e.secrets, SignUpClosed: cfg.Signup == config.SignupClosed,
 		AdminMaxAuthAge: cfg.Admin.MaxAuthAge, ClearSiteData: clear, CheckHeaders: cfg.Check.Headers,
 		UnverifiedEmail: cfg.Check.UnverifiedEmail, HideKeys: cfg.Token.Encrypt || cfg.Token.Algorithm == config.HS256, Roles: e.store.Roles,
-		Health: e.health, Version: version(), Logger: log, Now: now,
+		Health: e.health, Parts: e.parts, HashQueue: e.hashQueue, Throttle: e.flow.Throttle, OnRoute: telemetry.Route,
+		Version: version(), Logger: log, Now: now,
 	})
+}
+
+// hashQueue says how the queue of password hashes stands.
+func (e *engine) hashQueue() server.HashQueue {
+	l := e.hasher.Load()
+	return server.HashQueue{Running: l.Running, Waiting: l.Waiting, Refused: l.Refused}
 }
 
 // health says where this process stands with the log.

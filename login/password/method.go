@@ -274,7 +274,9 @@ func (m *Method) change(ctx context.Context, c login.Change) (handstamp.Grant, h
 	if err != nil {
 		return none(err)
 	}
-	hash, err := m.hasher.Hash(ctx, chosen)
+	hurried, cancel := proved.Hurry(ctx)
+	defer cancel()
+	hash, err := m.hasher.Hash(hurried, chosen)
 	if err != nil {
 		return none(err)
 	}
@@ -282,18 +284,18 @@ func (m *Method) change(ctx context.Context, c login.Change) (handstamp.Grant, h
 	var renewing *handstamp.Renewing
 	var done handstamp.Appended
 	for range maxChangeTries {
-		if renewing, err = auth.PrepareRenew(ctx, c.Session, proved.Proof); err != nil {
+		if renewing, err = auth.PrepareRenew(hurried, c.Session, proved.Proof); err != nil {
 			return none(err)
 		}
 		renewing.EndOthers = "password"
-		done, err = handstamp.Do(ctx, auth, m.flow.Store().LoginWork(), func(tx login.Tx) (handstamp.Appended, error) {
-			if err := proved.Settle(ctx, tx); err != nil {
+		done, err = handstamp.Do(hurried, auth, m.flow.Store().LoginWork(), func(tx login.Tx) (handstamp.Appended, error) {
+			if err := proved.Settle(hurried, tx); err != nil {
 				return handstamp.Appended{}, err
 			}
-			if err := m.put(ctx, tx, c.User, hash, c.Client); err != nil {
+			if err := m.put(hurried, tx, c.User, hash, c.Client); err != nil {
 				return handstamp.Appended{}, err
 			}
-			return renewing.In(ctx, tx)
+			return renewing.In(hurried, tx)
 		})
 		if !errors.Is(err, handstamp.ErrConflict) {
 			break // a conflict is a refresh of this session that was faster: its record is another one now
