@@ -125,6 +125,9 @@ func oneLine(s string) string {
 
 // version is what the build says of itself: the module's version where it was built from one, else the revision.
 func version() string {
+	if stamped != "" {
+		return stamped
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"
@@ -139,3 +142,8 @@ func version() string {
 	}
 	return "devel"
 }
+
+// stamped is the version of a release. The linker sets it (scripts/release); the program never does.
+//
+//nolint:gochecknoglobals // it is the one way in for the linker
+var stamped string
