@@ -178,6 +178,9 @@ func (m *mover) begin(ctx context.Context) error {
 	if s.Done {
 		return nil
 	}
+	if err := m.takeSessions(ctx); err != nil {
+		return fmt.Errorf("the sessions: %w", err)
+	}
 	if err := m.setTarget(ctx, transfer.Filling); err != nil {
 		return err
 	}
@@ -186,18 +189,21 @@ func (m *mover) begin(ctx context.Context) error {
 	if s.From.Phase == transfer.Moved {
 		return m.setSource(ctx, transfer.Moved)
 	}
-	return m.setSource(ctx, transfer.Tracked)
+	return errors.Join(m.setSource(ctx, transfer.Tracked), m.reopenSessions(ctx))
 }
 
 // summary says what there is after a move that was done before.
 func (m *mover) summary(ctx context.Context) error {
 	m.report.Tables = nil
-	for _, t := range transfer.Tables() {
-		d, err := transfer.Sum(ctx, m.To, t)
+	for _, l := range m.lanes {
+		if l.name == "" {
+			continue
+		}
+		d, err := transfer.Sum(ctx, l.to, l.t)
 		if err != nil {
 			return err
 		}
-		m.report.Tables = append(m.report.Tables, TableReport{t.Name, d})
+		m.report.Tables = append(m.report.Tables, TableReport{l.name, d})
 	}
 	return nil
 }

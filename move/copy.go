@@ -19,33 +19,29 @@ const (
 // copyAll makes every table of the target what the source's is, page by page. Rows that are there already are read and
 // not written: that is how an interrupted copy goes on.
 func (m *mover) copyAll(ctx context.Context) error {
-	for _, t := range transfer.Tables() {
-		if err := m.copyTable(ctx, t); err != nil {
-			return fmt.Errorf("copy %s: %w", t.Name, err)
+	for _, l := range m.lanes {
+		if _, err := m.copyStretch(ctx, l, nil, nil); err != nil {
+			return fmt.Errorf("copy %s: %w", l.t.Name, err)
 		}
 	}
 	return nil
 }
 
-func (m *mover) copyTable(ctx context.Context, t transfer.Table) error {
-	return m.copyStretch(ctx, t, nil, nil)
-}
-
 // copyStretch walks both sides in the order of the keys, above after and up to upto. Each page of the source covers some
-// keys, and what the target has among them and the source has not is dropped.
-func (m *mover) copyStretch(ctx context.Context, t transfer.Table, after, upto transfer.Row) error {
-	ahead := &cursor{r: m.To, t: t, last: after, upto: upto}
-	source := &cursor{r: m.From, t: t, last: after, upto: upto}
+// keys, and what the target has among them and the source has not is dropped. It says how many rows it wrote or dropped.
+func (m *mover) copyStretch(ctx context.Context, l *lane, after, upto transfer.Row) (wrote int, err error) {
+	ahead := &cursor{r: l.to, t: l.t, last: after, upto: upto}
+	source := &cursor{r: l.from, t: l.t, last: after, upto: upto}
 	for {
 		page, err := source.take(ctx)
 		if err != nil {
-			return err
+			return wrote, err
 		}
 		var put, drop []transfer.Row
 		for _, r := range page {
 			gone, same, err := ahead.upTo(ctx, r)
 			if err != nil {
-				return err
+				return wrote, err
 			}
 			drop = append(drop, gone...)
 			if !same {
@@ -55,24 +51,25 @@ func (m *mover) copyStretch(ctx context.Context, t transfer.Table, after, upto t
 		if source.over {
 			gone, err := ahead.rest(ctx)
 			if err != nil {
-				return err
+				return wrote, err
 			}
 			drop = append(drop, gone...)
 		}
-		if err := m.write(ctx, t, put, drop); err != nil {
-			return err
+		if err := m.write(ctx, l, put, drop); err != nil {
+			return wrote, err
 		}
-		m.progress(t.Name, len(page), len(put)+len(drop))
+		wrote += len(put) + len(drop)
+		m.progress(l.t.Name, len(page), len(put)+len(drop))
 		if source.over {
-			return nil
+			return wrote, nil
 		}
 	}
 }
 
 // write writes in pieces, since a stretch of the target may hold any number of rows to drop.
-func (m *mover) write(ctx context.Context, t transfer.Table, put, drop []transfer.Row) error {
+func (m *mover) write(ctx context.Context, l *lane, put, drop []transfer.Row) error {
 	for len(drop) > pageRows {
-		if err := m.To.Write(ctx, m.dst, t, nil, drop[:pageRows]); err != nil {
+		if err := l.to.Write(ctx, m.markOf(l), l.t, nil, drop[:pageRows]); err != nil {
 			return err
 		}
 		drop = drop[pageRows:]
@@ -80,7 +77,7 @@ func (m *mover) write(ctx context.Context, t transfer.Table, put, drop []transfe
 	if len(put)+len(drop) == 0 {
 		return nil
 	}
-	return m.To.Write(ctx, m.dst, t, put, drop)
+	return l.to.Write(ctx, m.markOf(l), l.t, put, drop)
 }
 
 // cursor reads a table forward, with one page in memory.
@@ -164,11 +161,14 @@ func (c *cursor) rest(ctx context.Context) (gone []transfer.Row, err error) {
 // that is left, or not less than the round before.
 func (m *mover) catchUp(ctx context.Context) error {
 	m.step(CatchingUp)
+	if err := m.copyBeside(ctx); err != nil {
+		return err
+	}
 	for before := math.MaxInt; ; {
 		if err := m.follow(ctx); err != nil {
 			return err
 		}
-		stale := m.same.stale()
+		stale := m.stale()
 		if stale <= fewStretches || stale > before*3/4 {
 			return nil
 		}
@@ -210,36 +210,39 @@ func (m *mover) pass(ctx context.Context) (int, error) {
 	if err != nil || len(changes) == 0 {
 		return 0, err
 	}
-	for _, t := range transfer.Tables() {
+	for _, l := range m.lanes {
+		if l.beside {
+			continue
+		}
 		var keys []transfer.Row
 		seen := map[string]bool{}
 		for _, c := range changes {
-			if c.Table != t.Name || seen[c.Key.ID()] {
+			if c.Table != l.t.Name || seen[c.Key.ID()] {
 				continue
 			}
 			seen[c.Key.ID()] = true
 			keys = append(keys, c.Key)
-			m.same.touch(t, c.Key)
+			l.touch(c.Key)
 		}
-		if err := m.carry(ctx, t, keys); err != nil {
-			return 0, fmt.Errorf("carry changes of %s: %w", t.Name, err)
+		if err := m.carry(ctx, l, keys); err != nil {
+			return 0, fmt.Errorf("carry changes of %s: %w", l.t.Name, err)
 		}
 	}
 	return len(changes), m.From.Forget(ctx, changes)
 }
 
 // carry makes rows of the target what the source's are now.
-func (m *mover) carry(ctx context.Context, t transfer.Table, keys []transfer.Row) error {
+func (m *mover) carry(ctx context.Context, l *lane, keys []transfer.Row) error {
 	if len(keys) == 0 {
 		return nil
 	}
-	rows, err := m.From.Rows(ctx, t, keys)
+	rows, err := l.from.Rows(ctx, l.t, keys)
 	if err != nil {
 		return err
 	}
 	there := map[string]bool{}
 	for _, r := range rows {
-		there[t.KeyOf(r).ID()] = true
+		there[l.t.KeyOf(r).ID()] = true
 	}
 	var drop []transfer.Row
 	for _, k := range keys {
@@ -247,6 +250,6 @@ func (m *mover) carry(ctx context.Context, t transfer.Table, keys []transfer.Row
 			drop = append(drop, k)
 		}
 	}
-	m.progress(t.Name, len(keys), len(rows)+len(drop))
-	return m.To.Write(ctx, m.dst, t, rows, drop)
+	m.progress(l.t.Name, len(keys), len(rows)+len(drop))
+	return l.to.Write(ctx, m.markOf(l), l.t, rows, drop)
 }

@@ -111,13 +111,12 @@ type mover struct {
 	Options
 	run      string
 	src, dst transfer.Mark
-	lanes    []lane
+	lanes    []*lane
 	// Marks of what is beside the two databases.
 	srcSessions, dstSessions transfer.Mark
-	at       Progress
-	same     compared
-	fenced   time.Time
-	report   Report
+	at                       Progress
+	fenced                   time.Time
+	report                   Report
 }
 
 // Run moves everything, or goes on with what an earlier run has begun. When it fails before the source was closed, the
@@ -238,6 +237,9 @@ func (m *mover) switchOver(ctx context.Context) error {
 	if _, err := m.drain(ctx); err != nil {
 		return err
 	}
+	if err := m.closeSessions(ctx); err != nil {
+		return fmt.Errorf("the sessions of the source: %w", err)
+	}
 	if err := m.conclude(ctx); err != nil {
 		return err
 	}
@@ -254,7 +256,7 @@ func (m *mover) unfence(ctx context.Context) error {
 		return err
 	}
 	m.src = now
-	return m.setSource(ctx, transfer.Tracked)
+	return errors.Join(m.reopenSessions(ctx), m.setSource(ctx, transfer.Tracked))
 }
 
 // finish outlasts what the source has promised, and opens the target. The source is closed and stays so.
@@ -272,7 +274,7 @@ func (m *mover) finish(ctx context.Context) error {
 	if err := m.note(ctx); err != nil {
 		return err
 	}
-	if err := m.setTarget(ctx, transfer.Open); err != nil {
+	if err := m.openTarget(ctx); err != nil {
 		return err
 	}
 	if !m.fenced.IsZero() {
@@ -280,4 +282,15 @@ func (m *mover) finish(ctx context.Context) error {
 	}
 	m.step(Done)
 	return nil
+}
+
+// openTarget opens what is beside the target first: servers come when the target itself is open.
+func (m *mover) openTarget(ctx context.Context) error {
+	if m.ToSessions != nil {
+		if err := m.ToSessions.Set(ctx, m.dstSessions, transfer.Mark{}); err != nil {
+			return fmt.Errorf("the sessions of the target: %w", err)
+		}
+		m.dstSessions = transfer.Mark{}
+	}
+	return m.setTarget(ctx, transfer.Open)
 }

@@ -7,8 +7,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/handstamp/handstamp"
 	"github.com/handstamp/handstamp/audit"
+	"github.com/handstamp/handstamp/internal/fault"
 	"github.com/handstamp/handstamp/move"
+	"github.com/handstamp/handstamp/revoke"
 	"github.com/handstamp/handstamp/store/transfer"
 )
 
@@ -26,19 +29,19 @@ func TestUnderUse(t *testing.T) {
 			pause(t, 500*time.Millisecond)
 			var behind sync.Once
 			steps := map[move.Step]bool{}
-			report, err := move.Run(t.Context(), move.Options{
-				From: from.transfer(t), To: to.transfer(t), FromName: "old", ToName: "new",
-				Confirm: func(context.Context) error { pause(t, 200*time.Millisecond); return nil },
-				Progress: func(at move.Progress) {
-					steps[at.Step] = true
-					if at.Step == move.Opening {
-						behind.Do(func() {
-							c.never(t, n, "before the target is opened")
-							c.never(t, other, "before the target is opened")
-						})
-					}
-				},
-			})
+			opt := options(t, from, to)
+			opt.Wait = nil
+			opt.Confirm = func(context.Context) error { pause(t, 200*time.Millisecond); return nil }
+			opt.Progress = func(at move.Progress) {
+				steps[at.Step] = true
+				if at.Step == move.Opening {
+					behind.Do(func() {
+						c.never(t, n, "before the target is opened")
+						c.never(t, other, "before the target is opened")
+					})
+				}
+			}
+			report, err := move.Run(t.Context(), opt)
 			if err != nil {
 				t.Fatalf("Run = %v", err)
 			}
@@ -56,7 +59,7 @@ func TestUnderUse(t *testing.T) {
 			if err != nil || len(entries) != 1 {
 				t.Errorf("the audit log of the target has %d entries of the move, %v", len(entries), err)
 			}
-			again, err := move.Run(t.Context(), move.Options{From: from.transfer(t), To: to.transfer(t)})
+			again, err := move.Run(t.Context(), options(t, from, to))
 			if err != nil || !again.Already {
 				t.Errorf("the same move once more = %+v, %v, want that it is done", again.Already, err)
 			}
@@ -140,9 +143,12 @@ func (s deadlyTarget) Write(ctx context.Context, m transfer.Mark, t transfer.Tab
 func TestKilledAnywhere(t *testing.T) {
 	for _, p := range pairs() {
 		t.Run(pairName(p), func(t *testing.T) {
-			stride := 1
-			if testing.Short() || p != [2]string{"sqlite", "sqlite"} {
-				stride = 5
+			if p[0] != p[1] {
+				t.Skip("each engine is killed as source and as target in the move to its own kind")
+			}
+			stride := 4
+			if p[0] == "sqlite" && !testing.Short() {
+				stride = 1
 			}
 			for calls := 0; ; calls += stride {
 				if killedAfter(t, p, calls) {
@@ -170,12 +176,14 @@ func killedAfter(t *testing.T, p [2]string, calls int) (over bool) {
 		use(t, from, c, 2)
 	}
 	if !over {
-		if _, err := move.Run(t.Context(), move.Options{From: source, To: to.transfer(t), Wait: atOnce}); err != nil {
+		if _, err := move.Run(t.Context(), options(t, from, to)); err != nil {
 			t.Fatalf("Run after a kill after %d calls = %v", calls, err)
 		}
 	}
-	identical(t, source, to.transfer(t))
-	if calls%10 == 0 {
+	if from.beside == nil && to.beside == nil {
+		identical(t, source, to.transfer(t))
+	}
+	if calls%10 == 0 || from.beside != nil || to.beside != nil {
 		c.settled(t, serve(t, to))
 	}
 	return over
@@ -200,10 +208,15 @@ func once(t *testing.T, from, to database, calls int) (lived bool) {
 		}
 	}()
 	d := deadly{new(sync.Mutex), &calls}
-	_, err := move.Run(t.Context(), move.Options{
-		From: deadlySource{from.transfer(t), d}, To: deadlyTarget{to.transfer(t), d}, Wait: atOnce,
-	})
-	if err != nil {
+	opt := options(t, from, to)
+	opt.From, opt.To = deadlySource{opt.From, d}, deadlyTarget{opt.To, d}
+	if opt.ToSessions != nil {
+		opt.ToSessions = deadlyTarget{opt.ToSessions, d}
+	}
+	if opt.FromSessions != nil {
+		opt.FromSessions = deadlyTarget{opt.FromSessions.(transfer.Target), d}
+	}
+	if _, err := move.Run(t.Context(), opt); err != nil {
 		t.Fatalf("Run = %v", err)
 	}
 	return true
@@ -235,6 +248,25 @@ func identical(t *testing.T, from, to transfer.Database) {
 	if m, err = to.Mark(t.Context()); err != nil || m.Phase != transfer.Open {
 		t.Errorf("the target is %q, %v, want it open", m.Phase, err)
 	}
+}
+
+// TestSessionsStay moves the database under sessions in Redis, which stay where they are.
+func TestSessionsStay(t *testing.T) {
+	server := fault.SharedRedis(t)
+	url := server.URLAt(server.Addr(), server.NextDB())
+	from, to := overRedis(newSQLite(t), url), overRedis(newSQLite(t), url)
+	n := serve(t, from)
+	c := newCrowd()
+	c.on(n, 0, 1)
+	pause(t, 300*time.Millisecond)
+	opt := options(t, from, to)
+	opt.FromSessions, opt.ToSessions, opt.Wait = nil, nil, nil
+	if _, err := move.Run(t.Context(), opt); err != nil {
+		t.Fatalf("Run = %v", err)
+	}
+	c.stop()
+	c.settled(t, serve(t, to))
+	c.never(t, n, "after the move")
 }
 
 // TestRefused is what a move does not begin with, and that nothing was changed then.
@@ -284,28 +316,43 @@ func TestNoIsNoFence(t *testing.T) {
 	}
 }
 
-// spoiled is a target that loses a row of each write.
-type spoiled struct{ transfer.Target }
+// spoiled is a target that loses the first row of each write of events, while it is on.
+type spoiled struct {
+	transfer.Target
+	on *bool
+}
 
 func (s spoiled) Write(ctx context.Context, m transfer.Mark, t transfer.Table, put, drop []transfer.Row) error {
-	if t.Name == transfer.TableEvents && len(put) > 0 {
+	if *s.on && t.Name == transfer.TableEvents && len(put) > 0 {
 		put = put[1:]
 	}
 	return s.Target.Write(ctx, m, t, put, drop)
 }
 
-// TestDiffers: a copy that is not the same is never opened, and the source serves again.
+// TestDiffers: a copy that is not the same is never opened, and the source serves again. It is noticed also if only what
+// changed in the last moments did not arrive.
 func TestDiffers(t *testing.T) {
-	from, to := newSQLite(t), newSQLite(t)
-	use(t, from, newCrowd(), 1)
-	_, err := move.Run(t.Context(), move.Options{From: from.transfer(t), To: spoiled{to.transfer(t)}, Wait: atOnce})
-	if !errors.Is(err, move.ErrDiffers) {
-		t.Errorf("Run = %v, want ErrDiffers", err)
+	for name, early := range map[string]bool{"from the beginning": true, "in the last moments": false} {
+		t.Run(name, func(t *testing.T) {
+			from, to := newSQLite(t), newSQLite(t)
+			use(t, from, newCrowd(), 1)
+			on := early
+			opt := options(t, from, to)
+			opt.To = spoiled{opt.To, &on}
+			opt.Confirm = func(context.Context) error {
+				use(t, from, newCrowd(), 2)
+				on = true
+				return nil
+			}
+			if _, err := move.Run(t.Context(), opt); !errors.Is(err, move.ErrDiffers) {
+				t.Errorf("Run = %v, want ErrDiffers", err)
+			}
+			if m, err := from.transfer(t).Mark(t.Context()); err != nil || m.Phase != transfer.Tracked {
+				t.Errorf("the source is %q, %v, want it tracked", m.Phase, err)
+			}
+			use(t, from, newCrowd(), 3)
+		})
 	}
-	if m, err := from.transfer(t).Mark(t.Context()); err != nil || m.Phase != transfer.Tracked {
-		t.Errorf("the source is %q, %v, want it tracked", m.Phase, err)
-	}
-	use(t, from, newCrowd(), 2)
 }
 
 // TestTwoRuns: a later run takes over, and the earlier one changes nothing any more.
@@ -331,7 +378,7 @@ func TestUndo(t *testing.T) {
 	c := newCrowd()
 	use(t, from, c, 1)
 	undo := func() error {
-		return move.Undo(t.Context(), move.Options{From: from.transfer(t), To: to.transfer(t), Wait: atOnce})
+		return move.Undo(t.Context(), options(t, from, to))
 	}
 	if err := undo(); !errors.Is(err, move.ErrNothing) {
 		t.Errorf("Undo of nothing = %v, want ErrNothing", err)
@@ -358,4 +405,69 @@ func TestUndo(t *testing.T) {
 		t.Errorf("Undo after the target was used = %v, want ErrUsed", err)
 	}
 	use(t, to, newCrowd(), 100) // it is open again
+}
+
+// TestUndoSessions is TestUndo for sessions beside the target: they are not given back behind the log.
+func TestUndoSessions(t *testing.T) {
+	from, to := newSQLite(t), newRedis(t)
+	c := newCrowd()
+	use(t, from, c, 1)
+	run := func() {
+		t.Helper()
+		if _, err := move.Run(t.Context(), options(t, from, to)); err != nil {
+			t.Fatalf("Run = %v", err)
+		}
+	}
+	run()
+	if err := move.Undo(t.Context(), options(t, from, to)); err != nil {
+		t.Fatalf("Undo = %v", err)
+	}
+	use(t, from, c, 2)
+	run()
+	use(t, to, c, 3)
+	endUnheard(t, to, c)
+	if err := move.Undo(t.Context(), options(t, from, to)); !errors.Is(err, move.ErrUsed) {
+		t.Fatalf("Undo after the target was used = %v, want ErrUsed", err)
+	}
+	c.settled(t, serve(t, to))
+}
+
+// endUnheard ends a session in the log, and Redis does not hear of it: as if the server had died in between.
+func endUnheard(t *testing.T, d database, c *crowd) {
+	t.Helper()
+	base, err := d.base.store(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := c.of("user-0-0")
+	if len(ended) == 0 {
+		t.Fatal("the crowd has nobody to end")
+	}
+	err = base.Work().Do(t.Context(), func(tx handstamp.Tx) error {
+		_, err := tx.Append(t.Context(), revoke.Event{
+			Kind: revoke.KindSession, ID: string(ended[0].grant.Session.ID), Effect: revoke.End, At: time.Now(),
+			Until: time.Now().Add(time.Hour), Reason: "logout",
+		})
+		return err
+	})
+	if err := errors.Join(err, base.Close()); err != nil {
+		t.Fatal(err)
+	}
+	c.over(true, ended[0])
+}
+
+// TestEndsArrive: a session whose end its record in Redis has not heard of does not live again where it is moved to.
+func TestEndsArrive(t *testing.T) {
+	for _, name := range []string{"sqlite", "redis"} {
+		t.Run(name, func(t *testing.T) {
+			from, to := newRedis(t), engines()[name](t)
+			c := newCrowd()
+			use(t, from, c, 1)
+			endUnheard(t, from, c)
+			if _, err := move.Run(t.Context(), options(t, from, to)); err != nil {
+				t.Fatalf("Run = %v", err)
+			}
+			c.settled(t, serve(t, to))
+		})
+	}
 }

@@ -22,27 +22,25 @@ type stretch struct {
 	stale       bool
 }
 
-// compared is what is known of all tables.
-type compared map[string][]*stretch
-
 // touch notes that a row has changed.
-func (c compared) touch(t transfer.Table, key transfer.Row) {
-	all := c[t.Name]
-	at, _ := slices.BinarySearchFunc(all, key, func(s *stretch, key transfer.Row) int {
+func (l *lane) touch(key transfer.Row) {
+	at, _ := slices.BinarySearchFunc(l.stretches, key, func(s *stretch, key transfer.Row) int {
 		if s.upto == nil {
 			return 1
 		}
-		return transfer.Compare(t, s.upto, key)
+		return transfer.Compare(l.t, s.upto, key)
 	})
-	if at < len(all) {
-		all[at].stale = true
+	if at < len(l.stretches) {
+		l.stretches[at].stale = true
 	}
 }
 
-func (c compared) stale() (n int) {
-	for _, all := range c {
-		for _, s := range all {
-			if s.stale {
+// stale says how many stretches are to be compared again while servers use the source. What is not tracked never is
+// known to be the same before it is closed.
+func (m *mover) stale() (n int) {
+	for _, l := range m.lanes {
+		for _, s := range l.stretches {
+			if s.stale && !l.beside {
 				n++
 			}
 		}
@@ -50,22 +48,25 @@ func (c compared) stale() (n int) {
 	return n
 }
 
-// cut divides every table into stretches of one page of the source, none of which was compared yet.
+// cut divides every table into stretches of one page of the source, none of which was compared yet. What is not tracked
+// is one stretch.
 func (m *mover) cut(ctx context.Context) error {
-	m.same = compared{}
-	for _, t := range transfer.Tables() {
-		var after transfer.Row
-		for {
-			page, err := m.From.Page(ctx, t, after, pageRows)
-			if err != nil {
-				return fmt.Errorf("read %s: %w", t.Name, err)
+	for _, l := range m.lanes {
+		l.stretches = nil
+		for after := transfer.Row(nil); ; {
+			var page []transfer.Row
+			if !l.beside {
+				var err error
+				if page, err = l.from.Page(ctx, l.t, after, pageRows); err != nil {
+					return fmt.Errorf("read %s: %w", l.t.Name, err)
+				}
 			}
 			if len(page) < pageRows {
-				m.same[t.Name] = append(m.same[t.Name], &stretch{after: after, stale: true})
+				l.stretches = append(l.stretches, &stretch{after: after, stale: true})
 				break
 			}
-			last := slices.Clone(t.KeyOf(page[len(page)-1]))
-			m.same[t.Name] = append(m.same[t.Name], &stretch{after: after, upto: last, stale: true})
+			last := slices.Clone(l.t.KeyOf(page[len(page)-1]))
+			l.stretches = append(l.stretches, &stretch{after: after, upto: last, stale: true})
 			after = last
 		}
 	}
@@ -75,22 +76,22 @@ func (m *mover) cut(ctx context.Context) error {
 // compare reads every stretch that is stale on both sides. Those that differ stay stale. With mend, rows of such a
 // stretch are compared one by one and copied, and what still differs then is an error: nothing may change meanwhile.
 func (m *mover) compare(ctx context.Context, mend bool) error {
-	for _, t := range transfer.Tables() {
-		for _, s := range m.same[t.Name] {
-			if !s.stale {
+	for _, l := range m.lanes {
+		for _, s := range l.stretches {
+			if !s.stale || l.beside && !mend {
 				continue
 			}
-			equal, err := m.compareOne(ctx, t, s)
+			equal, err := m.compareOne(ctx, l, s)
 			if err == nil && !equal && mend {
-				if err = m.copyStretch(ctx, t, s.after, s.upto); err == nil {
-					equal, err = m.compareOne(ctx, t, s)
+				if _, err = m.copyStretch(ctx, l, s.after, s.upto); err == nil {
+					equal, err = m.compareOne(ctx, l, s)
 				}
 			}
 			if err != nil {
-				return fmt.Errorf("compare %s: %w", t.Name, err)
+				return fmt.Errorf("compare %s: %w", l.t.Name, err)
 			}
 			if !equal && mend {
-				return fmt.Errorf("%w in %s", ErrDiffers, t.Name)
+				return fmt.Errorf("%w in %s", ErrDiffers, l.t.Name)
 			}
 		}
 	}
@@ -98,17 +99,17 @@ func (m *mover) compare(ctx context.Context, mend bool) error {
 }
 
 // compareOne reads both sides at the same time.
-func (m *mover) compareOne(ctx context.Context, t transfer.Table, s *stretch) (equal bool, err error) {
+func (m *mover) compareOne(ctx context.Context, l *lane, s *stretch) (equal bool, err error) {
 	var wg sync.WaitGroup
 	var target transfer.Digest
 	var failed error
-	wg.Go(func() { target, failed = transfer.SumOf(ctx, m.To, t, s.after, s.upto) })
-	source, err := transfer.SumOf(ctx, m.From, t, s.after, s.upto)
+	wg.Go(func() { target, failed = transfer.SumOf(ctx, l.to, l.t, s.after, s.upto) })
+	source, err := transfer.SumOf(ctx, l.from, l.t, s.after, s.upto)
 	wg.Wait()
 	if err = errors.Join(err, failed); err != nil {
 		return false, err
 	}
-	m.progress(t.Name, int(source.Rows), 0)
+	m.progress(l.t.Name, int(source.Rows), 0)
 	s.same, s.stale = source, source != target
 	return !s.stale, nil
 }
@@ -120,12 +121,14 @@ func (m *mover) conclude(ctx context.Context) error {
 		return err
 	}
 	m.report.Tables = nil
-	for _, t := range transfer.Tables() {
-		r := TableReport{Name: t.Name}
-		for _, s := range m.same[t.Name] {
+	for _, l := range m.lanes {
+		r := TableReport{Name: l.name}
+		for _, s := range l.stretches {
 			r.Digest = r.Digest.And(s.same)
 		}
-		m.report.Tables = append(m.report.Tables, r)
+		if l.name != "" {
+			m.report.Tables = append(m.report.Tables, r)
+		}
 	}
 	log, err := logOf(ctx, m.From)
 	m.report.Head = log.head

@@ -35,7 +35,7 @@ func Undo(ctx context.Context, opt Options) error {
 	case now.Phase == transfer.Open:
 		return ErrNothing
 	case now.Phase != transfer.Moved:
-		return m.setSource(ctx, transfer.Open)
+		return m.reopen(ctx)
 	case m.To == nil:
 		return ErrTarget
 	}
@@ -52,10 +52,27 @@ func Undo(ctx context.Context, opt Options) error {
 	if err := m.setTarget(ctx, transfer.Filling); err != nil {
 		return err
 	}
+	if err := m.takeSessions(ctx); err != nil {
+		if errors.Is(err, transfer.ErrChanges) {
+			err = fmt.Errorf("%w: the sessions are not what they were", ErrUsed)
+		}
+		if s.Done {
+			err = errors.Join(err, m.setTarget(context.WithoutCancel(ctx), transfer.Open))
+		}
+		return err
+	}
 	if s.Done {
 		if err := m.abandon(ctx); err != nil {
-			return errors.Join(err, m.setTarget(context.WithoutCancel(ctx), transfer.Open))
+			return errors.Join(err, m.openTarget(context.WithoutCancel(ctx)))
 		}
+	}
+	return m.reopen(ctx)
+}
+
+// reopen lets servers in again; the source itself comes last, since an open one is nothing to undo.
+func (m *mover) reopen(ctx context.Context) error {
+	if err := m.reopenSessions(ctx); err != nil {
+		return fmt.Errorf("the sessions: %w", err)
 	}
 	return m.setSource(ctx, transfer.Open)
 }
@@ -63,9 +80,9 @@ func Undo(ctx context.Context, opt Options) error {
 // abandon makes sure that nobody has used the target, and that nobody who runs on it may say yes any more.
 func (m *mover) abandon(ctx context.Context) error {
 	m.step(Comparing)
-	for _, t := range transfer.Tables() {
-		if err := m.unused(ctx, t); err != nil {
-			return fmt.Errorf("compare %s: %w", t.Name, err)
+	for _, l := range m.lanes {
+		if err := m.unused(ctx, l); err != nil {
+			return fmt.Errorf("compare %s: %w", l.t.Name, err)
 		}
 	}
 	m.step(Outlasting)
@@ -73,12 +90,12 @@ func (m *mover) abandon(ctx context.Context) error {
 }
 
 // unused compares a table, but for the audit entry of the move itself.
-func (m *mover) unused(ctx context.Context, t transfer.Table) error {
-	target := &cursor{r: m.To, t: t}
-	var last transfer.Row
+func (m *mover) unused(ctx context.Context, l *lane) error {
+	source := &cursor{r: l.from, t: l.t}
+	target := &cursor{r: l.to, t: l.t}
 	var extra []transfer.Row
-	for {
-		page, err := m.From.Page(ctx, t, last, pageRows)
+	for !source.over {
+		page, err := source.take(ctx)
 		if err != nil {
 			return err
 		}
@@ -92,17 +109,13 @@ func (m *mover) unused(ctx context.Context, t transfer.Table) error {
 			}
 			extra = append(extra, more...)
 		}
-		m.progress(t.Name, len(page), 0)
-		if len(page) < pageRows {
-			break
-		}
-		last = t.KeyOf(page[len(page)-1])
+		m.progress(l.t.Name, len(page), 0)
 	}
 	more, err := target.rest(ctx)
 	if err != nil {
 		return err
 	}
-	return m.own(ctx, t, append(extra, more...))
+	return m.own(ctx, l.t, append(extra, more...))
 }
 
 // own answers ErrUsed unless the rows are the audit entry of a move, or none.

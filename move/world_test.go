@@ -16,7 +16,9 @@ import (
 	"github.com/handstamp/handstamp"
 	"github.com/handstamp/handstamp/internal/fault"
 	"github.com/handstamp/handstamp/keyring"
+	"github.com/handstamp/handstamp/move"
 	"github.com/handstamp/handstamp/store/postgres"
+	"github.com/handstamp/handstamp/store/redis"
 	"github.com/handstamp/handstamp/store/sqlite"
 	"github.com/handstamp/handstamp/store/storetest/transfertest"
 	"github.com/handstamp/handstamp/store/transfer"
@@ -31,11 +33,59 @@ func secret() []byte { return []byte("a secret for tests that nobody else uses, 
 type database struct {
 	store    func(ctx context.Context) (transfertest.Backend, error)
 	transfer func(t testing.TB) transfer.Database
+	beside   func(t testing.TB) *redis.Transfer // where sessions are, if not there; nil if they are
+	base     *database                          // without what is beside it
+}
+
+// options are those of a move between two databases.
+func options(t testing.TB, from, to database) move.Options {
+	t.Helper()
+	o := move.Options{From: from.transfer(t), To: to.transfer(t), FromName: "old", ToName: "new", Wait: atOnce}
+	if from.beside != nil {
+		o.FromSessions = from.beside(t)
+	}
+	if to.beside != nil {
+		o.ToSessions = to.beside(t)
+	}
+	return o
 }
 
 // engines are the databases that the tests move between.
 func engines() map[string]func(t testing.TB) database {
-	return map[string]func(t testing.TB) database{"postgres": newPostgres, "sqlite": newSQLite}
+	return map[string]func(t testing.TB) database{"postgres": newPostgres, "redis": newRedis, "sqlite": newSQLite}
+}
+
+// newRedis is a file with its sessions in Redis.
+func newRedis(t testing.TB) database {
+	server := fault.SharedRedis(t)
+	return overRedis(newSQLite(t), server.URLAt(server.Addr(), server.NextDB()))
+}
+
+func overRedis(base database, url string) database {
+	over := func(ctx context.Context) (transfertest.Backend, error) {
+		b, err := base.store(ctx)
+		if err != nil {
+			return nil, err
+		}
+		c, err := redis.Dial(ctx, url, redis.Options{})
+		if err != nil {
+			return nil, errors.Join(err, b.Close())
+		}
+		return redis.Over(b.(redis.Base), c)
+	}
+	return database{store: over, transfer: base.transfer, base: &base, beside: func(t testing.TB) *redis.Transfer {
+		c, err := redis.Dial(t.Context(), url, redis.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := over(t.Context())
+		if err != nil { // the file is closed
+			t.Cleanup(c.Close)
+			return redis.NewTransfer(c, base.transfer(t), nil)
+		}
+		t.Cleanup(func() { c.Close(); _ = s.Close() })
+		return redis.NewTransfer(c, base.transfer(t), s.(*redis.Store))
+	}}
 }
 
 func newPostgres(t testing.TB) database {
@@ -43,7 +93,7 @@ func newPostgres(t testing.TB) database {
 	dsn := server.DSN(server.CreateDB(t))
 	opt := postgres.Options{InsecureFsyncOff: true} // a server of tests; the loss of its machine is no concern here
 	open := func(ctx context.Context) (transfertest.Backend, error) { return postgres.Open(ctx, dsn, opt) }
-	return database{open, func(t testing.TB) transfer.Database {
+	return database{store: open, transfer: func(t testing.TB) transfer.Database {
 		tr, err := postgres.OpenTransfer(t.Context(), dsn, opt, true)
 		if err != nil {
 			t.Fatal(err)
@@ -65,7 +115,7 @@ func newSQLite(t testing.TB) database {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	return database{open, func(t testing.TB) transfer.Database {
+	return database{store: open, transfer: func(t testing.TB) transfer.Database {
 		tr, err := sqlite.OpenTransfer(t.Context(), path, false)
 		if err != nil {
 			t.Fatal(err)
@@ -97,7 +147,7 @@ func serve(t testing.TB, d database) *node {
 		t.Fatal(err)
 	}
 	auth, err := handstamp.Open(t.Context(), s, handstamp.Options{
-		PublicURL: "https://app.example.com", Secrets: [][]byte{secret()}, Keys: ring, Lease: lease,
+		PublicURL: "https://app.example.com", Secrets: [][]byte{secret()}, Keys: ring, Lease: lease, AcceptLoss: handstamp.Volatile,
 		Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {

@@ -40,7 +40,7 @@ func plain(text string) string {
 
 // packages are the names that the errors of our packages begin with, and of those that we pass on.
 func packages() []string {
-	return []string{"handstamp", "account", "audit", "config", "id", "jwt", "keyring", "login", "memory", "password", "permission", "postgres", "redis", "remote", "revoke", "sqlite", "tiered", "time", "token"}
+	return []string{"handstamp", "account", "audit", "config", "id", "jwt", "keyring", "login", "memory", "move", "password", "permission", "postgres", "redis", "remote", "revoke", "sqlite", "tiered", "time", "token", "transfer"}
 }
 
 // advised adds to a text what to do, where that is known.

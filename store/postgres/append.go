@@ -46,7 +46,7 @@ func (u *unit) Append(ctx context.Context, events ...revoke.Event) (handstamp.Ap
 		return handstamp.Appended{}, u.fail(fmt.Errorf("append events: %w", err)) // half an Append is never committed
 	}
 	for i := range done.Events {
-		done.Events[i].Seq = uint64(first) + uint64(i) //nolint:gosec // neither is negative
+		done.Events[i].Seq = uint64(first) + uint64(i)
 		done.Events[i].Except = handstamp.SessionID(spared[i])
 	}
 	done.Sessions, done.More = int(min(ended, maxCounted)), ended > maxCounted

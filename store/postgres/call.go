@@ -12,8 +12,8 @@ import (
 // maxTries is how often something is done that another transaction got in the way of.
 const maxTries = 4
 
-// read runs one statement that changes nothing. If the connection turns out to be dead it is asked once more on another
-// one, since nobody is the worse for it.
+// read runs one statement that changes nothing. If the connection turns out to be dead, or the statement was prepared for
+// a table as it was before a migration, it is asked once more, since nobody is the worse for it.
 func (s *Store) read(ctx context.Context, p purpose, st statement) error {
 	if !storable(st.args) {
 		return nil // no row has such a text
@@ -21,7 +21,7 @@ func (s *Store) read(ctx context.Context, p purpose, st statement) error {
 	ctx, cancel := context.WithTimeout(ctx, s.limits.total)
 	defer cancel()
 	err := s.try(ctx, p, st)
-	if brokeOff(err) && ctx.Err() == nil {
+	if (brokeOff(err) || again(err)) && ctx.Err() == nil {
 		err = s.try(ctx, p, st)
 	}
 	return err

@@ -27,7 +27,7 @@ func configOf(dsn string, opt Options) (*pgxpool.Config, error) {
 	}
 	switch {
 	case opt.MaxConns > 0:
-		config.MaxConns = int32(opt.MaxConns) //nolint:gosec // at most 1,000
+		config.MaxConns = int32(opt.MaxConns)
 	case !strings.Contains(dsn, "pool_max_conns"):
 		config.MaxConns = defaultConns
 	case config.MaxConns < minConns || config.MaxConns > maxConns:

@@ -49,6 +49,7 @@ var errBusy = errors.New("no connection to the database became free in time")
 // never looked at: it is translated and changes between versions.
 const (
 	codeUnique        = "23505"
+	codePlan          = "0A000" // also: a prepared statement whose table was changed by a migration
 	codeReadOnly      = "25006"
 	codeSerialization = "40001"
 	codeDeadlock      = "40P01"
@@ -85,7 +86,7 @@ func again(err error) bool {
 		return false
 	}
 	switch code(err) {
-	case codeSerialization, codeDeadlock, codeUnique:
+	case codeSerialization, codeDeadlock, codeUnique, codePlan:
 		return true
 	default:
 		return false

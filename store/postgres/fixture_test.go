@@ -101,3 +101,17 @@ func found(t testing.TB, s *Store, sid handstamp.SessionID) handstamp.Found {
 	}
 	return f
 }
+
+// until looks again and again until something is so.
+func until(t testing.TB, what string, so func() bool) {
+	t.Helper()
+	end := time.Now().Add(time.Minute)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !so() {
+		if time.Now().After(end) {
+			t.Fatalf("it never came to this: %s", what)
+		}
+		<-tick.C
+	}
+}

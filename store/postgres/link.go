@@ -116,7 +116,7 @@ func (l *link) dial(ctx context.Context) error {
 			l.conn = conn
 			return nil
 		}
-		discard(conn)
+		l.s.discard(conn)
 		if l.s.own {
 			l.s.pool.Reset()
 		}
@@ -140,11 +140,34 @@ func (s *Store) ping(ctx context.Context, conn *pgxpool.Conn) error {
 }
 
 // discard closes a connection without waiting for the server, and gives its place in the pool back.
-func discard(conn *pgxpool.Conn) {
+func (s *Store) discard(conn *pgxpool.Conn) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	_ = conn.Conn().Close(ctx)
-	conn.Release()
+	s.release(conn)
+}
+
+// lastWords is how long a connection that was given up may take to end.
+const lastWords = 2 * time.Second
+
+// release gives a connection back. The pool keeps none that is in a transaction. One that was given up is taken out of it:
+// the driver asks the server to cancel what it does and waits for its last words, up to 15 s on a network that swallows
+// everything, and the place in the pool would be taken as long.
+func (s *Store) release(conn *pgxpool.Conn) {
+	if !conn.Conn().IsClosed() {
+		conn.Release()
+		return
+	}
+	dead := conn.Hijack().PgConn()
+	s.burials.Go(func() {
+		t := time.NewTimer(lastWords)
+		defer t.Stop()
+		select {
+		case <-dead.CleanupDone():
+		case <-t.C:
+			_ = dead.Conn().Close()
+		}
+	})
 }
 
 // give takes a connection back after a call that ended with err. The pool keeps none that is closed or in a transaction.
@@ -155,7 +178,7 @@ func (l *link) give(err error) {
 	case lost(err):
 		l.s.distrust()
 	}
-	l.conn.Release()
+	l.s.release(l.conn)
 	l.leave()
 }
 

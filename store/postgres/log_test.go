@@ -19,11 +19,7 @@ import (
 func waiting(t testing.TB, server *fault.Postgres, db, text string) {
 	t.Helper()
 	const query = `SELECT count(*)::text FROM pg_stat_activity WHERE datname = $1 AND wait_event_type = 'Lock' AND strpos(query, $2) > 0`
-	for server.Value(t, "postgres", query, db, text) == "0" {
-		if t.Context().Err() != nil {
-			t.Fatalf("nobody waits with %q", text)
-		}
-	}
+	until(t, "somebody waits with "+text, func() bool { return server.Value(t, "postgres", query, db, text) != "0" })
 }
 
 // TestOvertakingCommits: a unit that took its number first and commits late. Nobody sees a later number before, and
@@ -103,8 +99,9 @@ func TestWhoSeesOneSeesAllBefore(t *testing.T) {
 				ended[handstamp.UserID(e.ID)] = e.Seq
 			}
 			for w := range writers {
-				known, sub := numbers[w].Load(), handstamp.Subject{}
-				if sub, err = stores[2].Sessions().Subject(t.Context(), user(w)); err != nil {
+				known := numbers[w].Load()
+				sub, err := stores[2].Sessions().Subject(t.Context(), user(w))
+				if err != nil {
 					t.Error(err)
 					return
 				}
@@ -166,14 +163,13 @@ func TestPausedHolder(t *testing.T) {
 	if f := found(t, other, rec.ID); f.Session.EndedBy != 0 {
 		t.Error("half of a failed unit is there")
 	}
-	for {
-		if _, err = appended(t, other, endOf(rec)); err == nil {
-			break
-		}
-		if code(err) != codeLockTimeout {
+	until(t, "the server ends who stopped", func() bool {
+		_, err := appended(t, other, endOf(rec))
+		if err != nil && code(err) != codeLockTimeout {
 			t.Fatalf("Append = %v, want a lock that was not free in time", err)
 		}
-	}
+		return err == nil
+	})
 	close(wake)
 	if err := <-over; err == nil || errors.Is(err, handstamp.ErrConflict) {
 		t.Errorf("the paused unit = %v, want an error that says that it is not known", err)

@@ -15,7 +15,7 @@ func (u *unit) lockCounter(k login.BudgetKey) []statement {
 	if !u.first("counter:" + string(k[:])) {
 		return nil
 	}
-	n := int64(binary.BigEndian.Uint64(k[:8])) //nolint:gosec // any 64 bits will do
+	n := int64(binary.BigEndian.Uint64(k[:8]))
 	return []statement{{query: "SELECT pg_advisory_xact_lock($1)", args: []any{n}, what: "lock counter"}}
 }
 

@@ -240,11 +240,9 @@ func TestMigrationIsRetriedAfterACrash(t *testing.T) {
 		_, err := opt.upgrade(t.Context(), c, slow)
 		over <- err
 	}()
-	for server.Value(t, db, `SELECT count(*)::text FROM pg_stat_activity WHERE application_name = 'crashes' AND query LIKE '%pg_sleep%' AND state = 'active'`) != "1" {
-		if t.Context().Err() != nil {
-			t.Fatal("the step never began")
-		}
-	}
+	until(t, "the step is under way", func() bool {
+		return server.Value(t, db, `SELECT count(*)::text FROM pg_stat_activity WHERE application_name = 'crashes' AND query LIKE '%pg_sleep%' AND state = 'active'`) == "1"
+	})
 	var second sync.WaitGroup
 	second.Go(func() { openTest(t, server.DSN(db), Options{}) }) // waits for the first
 	server.ExecIn(t, db, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'crashes'`)
@@ -252,4 +250,28 @@ func TestMigrationIsRetriedAfterACrash(t *testing.T) {
 		t.Error("the step went through though its connection was cut")
 	}
 	second.Wait()
+}
+
+// TestTablesChangeUnderneath: a newer program changes a table while this one runs. What it has prepared is prepared again.
+func TestTablesChangeUnderneath(t *testing.T) {
+	s, server, db := newTest(t)
+	rec := put(t, s, "usr_ada")
+	if _, err := s.Sessions().Rotate(t.Context(), rec.ID, 1, rotation(rec, 2)); err != nil {
+		t.Fatal(err)
+	}
+	found(t, s, rec.ID)
+	for _, change := range []string{
+		`ALTER TABLE handstamp.sessions ADD COLUMN more text`,
+		`ALTER TABLE handstamp.sessions ALTER COLUMN ip TYPE varchar(100) COLLATE "C"`,
+		`ALTER TABLE handstamp.sessions ALTER COLUMN ip TYPE text COLLATE "C"`,
+	} {
+		server.ExecIn(t, db, change)
+		f := found(t, s, rec.ID)
+		g := f.Session.Refresh.Generation
+		if _, err := s.Sessions().Rotate(t.Context(), rec.ID, g, rotation(rec, g+1)); err != nil {
+			t.Errorf("Rotate after %s = %v", change, err)
+		}
+		put(t, s, "usr_bob")
+		ended(t, s, endOfUser("usr_bob"))
+	}
 }

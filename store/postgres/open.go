@@ -36,6 +36,7 @@ type Store struct {
 	closed  context.Context
 	close   context.CancelFunc
 	closing sync.Once
+	burials sync.WaitGroup // connections that were given up
 
 	durability handstamp.Durability
 	statements sync.Map // by their text with "@"
@@ -90,7 +91,9 @@ func open(ctx context.Context, dsn string, opt Options) (*Store, error) {
 }
 
 // New uses a pool of the application. [Store.Close] leaves it open. It needs at least 4 connections, and behind PgBouncer
-// the pool must be configured for it (pgx.QueryExecModeExec). Errors are those of [Open].
+// the pool must be configured for it (pgx.QueryExecModeExec). Give it a ConnectTimeout and a PingTimeout of 2 s or less:
+// while the network swallows everything, each connection that is being made or asked takes a place of the pool for as long.
+// Errors are those of [Open].
 func New(ctx context.Context, pool *pgxpool.Pool, opt Options) (*Store, error) {
 	opt, err := opt.complete()
 	if err == nil {
@@ -169,6 +172,7 @@ func (s *Store) Close() error {
 		if s.own {
 			s.pool.Close()
 		}
+		s.burials.Wait()
 	})
 	return nil
 }

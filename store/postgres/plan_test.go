@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"regexp"
 	"strings"
 	"sync"
@@ -70,6 +71,31 @@ func planned(t *testing.T) (*Store, *plans) {
 	return s, got
 }
 
+// fill gives the tables rows enough that the server's choices are those of a busy one, and lets it count them.
+func fill(t *testing.T, s *Store) {
+	t.Helper()
+	for _, st := range []string{
+		`INSERT INTO @subjects (user_id) SELECT 'usr_' || n FROM generate_series(1, 2000) AS n`,
+		`INSERT INTO @sessions SELECT 'ses_' || n, 'usr_' || n % 2000, sha256(n::text::bytea), 'hybrid', 'cookie', false, '{}', NULL,
+			n, n, n, 1000000000, $1::bigint + 3600000000 * (n % 24), 0, 0, 1, NULL, 0, NULL, '', '', '', '', CASE WHEN n % 10 = 0 THEN 1 ELSE 0 END, 0, '', 1, 0
+			FROM generate_series(1, 20000) AS n`,
+		`INSERT INTO @audit SELECT 'evt_' || n, n, 'kind' || n % 10, 'usr_' || n % 2000, 'usr_' || n % 1000, '', '', '', '', '{}' FROM generate_series(1, 20000) AS n`,
+		`INSERT INTO @users SELECT 'usr_' || n, n || '@example.com', true, 0, 1 FROM generate_series(1, 2000) AS n`,
+		`INSERT INTO @data SELECT 'ses_' || n, 'cart', 'x', 1 FROM generate_series(1, 2000) AS n`,
+	} {
+		args := []any{}
+		if strings.Contains(st, "$1") {
+			args = append(args, micros(begun))
+		}
+		if _, err := s.pool.Exec(t.Context(), s.sql(st), args...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := s.pool.Exec(t.Context(), "ANALYZE"); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // growing are the tables that have no end.
 var growing = regexp.MustCompile(`Seq Scan on (sessions|subjects|events|data|audit|users|credentials|counters|one_times|key_ends)\b[^\n]*`)
 
@@ -81,6 +107,7 @@ func TestPlansUseIndexes(t *testing.T) {
 	one, two, guest := session("usr_ada"), session("usr_ada"), session("\x1fanonymous/x")
 	guest.Mode = handstamp.ModeAnonymous
 	putAll(t, s, one, two, guest)
+	fill(t, s)
 	h, err := s.Log().Register(ctx, registration("vrf_1"))
 	if err != nil {
 		t.Fatal(err)
@@ -105,7 +132,7 @@ func TestPlansUseIndexes(t *testing.T) {
 		"Find by key":        find(handstamp.Lookup{Key: one.Key, SigningKey: "kid"}),
 		"Find a service key": find(handstamp.Lookup{ServiceKey: one.Key}),
 		"Subject":            func() error { _, err := s.Sessions().Subject(ctx, "usr_ada"); return err },
-		"Rotate":             func() error { _, err := s.Sessions().Rotate(ctx, one.ID, 1, rotation(one, 2)); return err },
+		"Rotate":             func() error { _, err := s.Sessions().Rotate(ctx, one.ID, 1, rotation(one, 2)); return notAbsent(err) },
 		"Touch": func() error {
 			return s.Sessions().Touch(ctx, map[handstamp.SessionID]time.Time{one.ID: begun.Add(time.Minute), two.ID: begun.Add(time.Minute)})
 		},
@@ -137,7 +164,7 @@ func TestPlansUseIndexes(t *testing.T) {
 		"Audit of a user": func() error { _, err := s.Audit().List(ctx, audit.Filter{User: "usr_ada", Limit: 10}); return err },
 		"Audit of a kind": func() error { _, err := s.Audit().List(ctx, audit.Filter{Kind: "k", Limit: 10}); return err },
 		"Put": func() error {
-			return s.Values().Put(ctx, handstamp.DatumWrite{Session: two.ID, Limit: 100, Now: begun, Value: handstamp.Datum{Name: "cart", Data: []byte("x"), Version: 1}})
+			return notAbsent(s.Values().Put(ctx, handstamp.DatumWrite{Session: two.ID, Limit: 100, Now: begun, Value: handstamp.Datum{Name: "cart", Data: []byte("x"), Version: 1}}))
 		},
 		"a unit": unit(func(tx login.Tx) error {
 			sub, err := tx.Subject(ctx, "usr_ada")
@@ -171,7 +198,7 @@ func TestPlansUseIndexes(t *testing.T) {
 			return tx.Record(ctx, audit.Event{ID: id.NewAudit(begun), At: begun, Kind: "k"})
 		}),
 		"a unit on accounts": unit(func(tx login.Tx) error {
-			u := account.User{ID: "usr_1", Email: "a@example.com", CreatedAt: begun}
+			u := account.User{ID: "usr_new", Email: "a@example.com", CreatedAt: begun}
 			if err := tx.PutUser(ctx, u); err != nil {
 				return err
 			}
@@ -217,6 +244,9 @@ func TestPlansUseIndexes(t *testing.T) {
 			if scan := growing.FindString(p); scan != "" {
 				t.Errorf("%s reads a whole table (%s):\n%s", what, scan, p)
 			}
+			if what == "Audit of a kind" && !strings.Contains(p, "audit_kind") {
+				t.Errorf("%s goes through the entries of all kinds:\n%s", what, p)
+			}
 			if strings.HasPrefix(what, "List") || strings.HasPrefix(what, "Audit") && what != "Audit of a user" {
 				if strings.Contains(p, "Sort") {
 					t.Errorf("%s sorts:\n%s", what, p)
@@ -226,9 +256,9 @@ func TestPlansUseIndexes(t *testing.T) {
 	}
 }
 
-// notAbsent is an error, unless it says that there is nothing.
+// notAbsent is an error, unless it says that there is nothing, or nothing alive any more.
 func notAbsent(err error) error {
-	if err != nil && strings.Contains(err.Error(), handstamp.ErrNotFound.Error()) {
+	if errors.Is(err, handstamp.ErrNotFound) || errors.Is(err, handstamp.ErrConflict) {
 		return nil
 	}
 	return err

@@ -102,7 +102,7 @@ func TestChecksLeaveRoom(t *testing.T) {
 			})
 		})
 	}
-	waiting(t, server, db, "handstamp")
+	until(t, "checks and units use all that they may have", func() bool { return len(s.work) == int(s.pool.Stat().MaxConns())-1 })
 	for range 20 {
 		renewOK(t, s, place("vrf_1", h))
 	}
@@ -141,17 +141,10 @@ func TestNothingIsLeft(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-over
-	for server.Value(t, "postgres", "SELECT count(*)::text FROM pg_stat_activity WHERE datname = $1", db) != "0" {
-		if t.Context().Err() != nil {
-			t.Fatal("connections are left")
-		}
-	}
-	for runtime.NumGoroutine() > before { // the driver's are ending
-		if t.Context().Err() != nil {
-			t.Fatalf("%d goroutines before, %d after", before, runtime.NumGoroutine())
-		}
-		runtime.Gosched()
-	}
+	until(t, "no connection is left", func() bool {
+		return server.Value(t, "postgres", "SELECT count(*)::text FROM pg_stat_activity WHERE datname = $1", db) == "0"
+	})
+	until(t, "no goroutine is left", func() bool { return runtime.NumGoroutine() <= before })
 	for what, call := range map[string]func() error{
 		"Find": func() error { _, err := s.Sessions().Find(t.Context(), handstamp.Lookup{Session: "ses_x"}); return err },
 		"Do": func() error {

@@ -61,7 +61,9 @@ const (
 	enabled = `NOT coalesce(u.disabled OR u.deleted, false)`
 	going   = lasting + ` AND (s.idle = 0 OR s.seen_at + s.idle > $1)`
 	// lasting is the same without the idle end; with enabled it is handstamp.Standing.
-	lasting = `s.ended_by = 0 AND s.stamp >= greatest(u.ended, l.all_ended) AND s.expires_at > $1`
+	lasting = unended + ` AND s.expires_at > $1`
+	// unended is the same without the absolute end.
+	unended = `s.ended_by = 0 AND s.stamp >= greatest(u.ended, l.all_ended)`
 )
 
 // subjectColumns are what subjectInto reads, in order; u may be the absent side of a join.

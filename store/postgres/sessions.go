@@ -206,7 +206,7 @@ const (
 		WHERE s.id = t.id AND EXISTS (SELECT 1 FROM @log AS l LEFT JOIN @subjects AS u ON u.user_id = s.user_id
 		WHERE l.id = 1 AND ` + touchable + `)`
 
-	touchable = `s.seen_at < t.at AND s.ended_by = 0 AND s.stamp >= greatest(u.ended, l.all_ended) AND s.expires_at > t.at AND ` + enabled
+	touchable = `s.seen_at < t.at AND ` + unended + ` AND s.expires_at > t.at AND ` + enabled
 )
 
 // touchBatch is how many sessions one statement touches.

@@ -129,7 +129,7 @@ const (
 	sweepValues = `DELETE FROM @data AS d USING (
 		SELECT v.session, v.name FROM @data AS v WHERE v.session = ANY ($2) AND NOT EXISTS (
 			SELECT 1 FROM @sessions AS s JOIN @log AS l ON l.id = 1 LEFT JOIN @subjects AS u ON u.user_id = s.user_id
-			WHERE s.id = v.session AND s.expires_at > least($1, ` + serverNow + `) AND ` + lasting + ` AND ` + enabled + `)
+			WHERE s.id = v.session AND s.expires_at > least($1, ` + serverNow + `) AND ` + unended + ` AND ` + enabled + `)
 		ORDER BY v.session, v.name LIMIT $3 FOR UPDATE SKIP LOCKED) AS x WHERE d.session = x.session AND d.name = x.name`
 
 	readSwept  = `SELECT w.after FROM @sweep AS w WHERE w.id = 1`

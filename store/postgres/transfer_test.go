@@ -2,6 +2,8 @@ package postgres_test
 
 import (
 	"context"
+	"crypto/rand"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,8 +12,10 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/handstamp/handstamp"
 	"github.com/handstamp/handstamp/internal/fault"
 	"github.com/handstamp/handstamp/store/postgres"
+	"github.com/handstamp/handstamp/store/storetest"
 	"github.com/handstamp/handstamp/store/storetest/transfertest"
 	"github.com/handstamp/handstamp/store/transfer"
 )
@@ -91,5 +95,59 @@ func TestTransferIsEverything(t *testing.T) {
 	}
 	for name := range moved {
 		t.Errorf("there is no table %s", name)
+	}
+}
+
+// TestTransferRights: servers that run as a user who does not own the tables go on, and start, while their database is
+// moved by its owner; and a move by anybody else is refused with what to do.
+func TestTransferRights(t *testing.T) {
+	server := fault.SharedPostgres(t)
+	db := server.CreateDB(t)
+	tr, err := postgres.OpenTransfer(t.Context(), server.DSN(db), postgres.Options{}, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tr.Close() }()
+	server.ExecIn(t, db, "CREATE ROLE mover_"+db+" LOGIN PASSWORD 'hunter2'", "GRANT USAGE ON SCHEMA handstamp TO mover_"+db,
+		"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA handstamp TO mover_"+db)
+	dsn := strings.Replace(server.DSN(db), "postgres:fault-postgres@", "mover_"+db+":hunter2@", 1)
+	opt := postgres.Options{SkipMigrations: true}
+	b := openWith(t, dsn, opt)
+	begin := func(s storetest.SessionStore) error {
+		return s.Work().Do(t.Context(), func(tx handstamp.Tx) error {
+			return tx.PutSubject(t.Context(), handstamp.Subject{User: "usr_ada", Email: rand.Text()})
+		})
+	}
+	open := transfer.Mark{}
+	tracked := transfer.Mark{Phase: transfer.Tracked, Log: "log", Run: "run"}
+	fenced := transfer.Mark{Phase: transfer.Fenced, Log: "log", Run: "run"}
+	if err := tr.Set(t.Context(), open, tracked); err != nil {
+		t.Fatal(err)
+	}
+	if err := begin(b); err != nil {
+		t.Errorf("a write of a server while it is tracked = %v", err)
+	}
+	if found, err := tr.Changes(t.Context(), 10); err != nil || len(found) != 1 {
+		t.Errorf("Changes = %v, %v, want one", found, err)
+	}
+	if err := begin(openWith(t, dsn, opt)); err != nil {
+		t.Errorf("a write of a server that has just started = %v", err)
+	}
+	if err := tr.Set(t.Context(), tracked, fenced); err != nil {
+		t.Fatal(err)
+	}
+	if err := begin(openWith(t, dsn, opt)); err == nil {
+		t.Error("a server writes under the fence")
+	}
+	if err := tr.Set(t.Context(), fenced, open); err != nil {
+		t.Fatal(err)
+	}
+	foreign, err := postgres.OpenTransfer(t.Context(), dsn, postgres.Options{}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = foreign.Close() }()
+	if err := foreign.Set(t.Context(), open, tracked); !errors.Is(err, postgres.ErrRights) || !strings.Contains(err.Error(), "owner") {
+		t.Errorf("Set by a user who does not own the tables = %v, want ErrRights", err)
 	}
 }

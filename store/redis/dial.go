@@ -37,7 +37,8 @@ func baseOption() rueidis.ClientOption {
 //
 // or valkey://, or rediss:// and valkeys:// for TLS. Parameters: addr=host:port (more addresses), master=NAME (the addresses
 // are Sentinels; sentinel_user=, sentinel_password=), cluster=true, prefix=TEXT, and for TLS ca=FILE, cert=FILE, key=FILE,
-// server_name=NAME. Errors are one line that says what to do, and never hold the password.
+// server_name=NAME. A user of the server with few rights needs ~{handstamp:}* &{handstamp:}* (or what the prefix is) +@read
+// +@write +@scripting +@pubsub +@connection +info +time, and +config|get to be told how durable it is. Errors are one line that says what to do, and never hold the password.
 func Dial(ctx context.Context, url string, opt Options) (*Client, error) {
 	c, err := dial(ctx, url, opt)
 	if err != nil {
@@ -99,7 +100,6 @@ func (o Options) complete() (Options, error) {
 // connect makes the connection, and gives up with the context: the driver itself only knows a time for each attempt.
 func connect(ctx context.Context, a address, timeout time.Duration) (rueidis.Client, error) {
 	a.option.Dialer.Timeout, a.option.Sentinel.Dialer.Timeout = 5*time.Second, 5*time.Second
-	a.option.Dialer.KeepAlive, a.option.Sentinel.Dialer.KeepAlive = time.Second, time.Second
 	// A server that takes longer than this for anything is given up and dialled again; half-open connections end so too.
 	a.option.ConnWriteTimeout = max(2*timeout, 2*time.Second)
 	type result struct {

@@ -67,8 +67,9 @@ func everything(t *testing.T, s handle, r handstamp.Session, check func(what str
 func TestRedisAway(t *testing.T) {
 	server := fault.StartRedis(t, fault.RedisOptions{AppendFsync: "always"})
 	proxy := fault.NewProxy(t, server.Addr())
-	s := openWith(t, t.TempDir()+"/handstamp.db", server.URLAt(proxy.Addr(), 0)+"?prefix=away:", redis.Options{Timeout: 100 * time.Millisecond})
-	r := begin(t, s, 0)
+	path, u := t.TempDir()+"/handstamp.db", server.URLAt(proxy.Addr(), 0)
+	patient, s := openAt(t, path, u), openWith(t, path, u, redis.Options{Timeout: 100 * time.Millisecond})
+	r := begin(t, patient, 0)
 	for name, f := range map[string]struct{ away, back func() }{
 		"killed":     {server.Kill, func() { server.Start(t) }},
 		"paused":     {server.Pause, server.Resume},
@@ -79,15 +80,14 @@ func TestRedisAway(t *testing.T) {
 			f.away()
 			everything(t, s, r, func(what string, err error) { unknown(t, what, err) })
 			f.back()
-			eventually(t, "Find", func() error {
-				_, err := s.Sessions().Find(t.Context(), handstamp.Lookup{Session: r.ID})
-				if errors.Is(err, handstamp.ErrNotFound) {
-					t.Fatal("a live session is not found")
-				}
-				return err
-			})
-			if !alive(t, s, r) {
-				t.Error("the session is over")
+			for _, s := range []handle{s, patient} {
+				eventually(t, "Find", func() error {
+					f, err := s.Sessions().Find(t.Context(), handstamp.Lookup{Session: r.ID})
+					if errors.Is(err, handstamp.ErrNotFound) || err == nil && !handstamp.Live(f.Session, f.Subject, at(6)) {
+						t.Fatalf("a live session = %+v, %v", f.Session, err)
+					}
+					return err
+				})
 			}
 		})
 	}
@@ -103,8 +103,9 @@ func TestEndWithoutRedis(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := fault.StartRedis(t, fault.RedisOptions{AppendFsync: "always"})
-			s := openWith(t, t.TempDir()+"/handstamp.db", server.URL(), redis.Options{Timeout: 100 * time.Millisecond})
-			r, spared := begin(t, s, 0), begin(t, s, 1)
+			path := t.TempDir() + "/handstamp.db"
+			patient, s := openAt(t, path, server.URL()), openWith(t, path, server.URL(), redis.Options{Timeout: 100 * time.Millisecond})
+			r, spared := begin(t, patient, 0), begin(t, patient, 1)
 			server.Kill()
 			a := appendTo(t, s, e(r))
 			if a.Sessions != 0 || !a.More {
@@ -116,13 +117,13 @@ func TestEndWithoutRedis(t *testing.T) {
 			unknown(t, "sparing a session that nobody can look at", err)
 			server.Start(t)
 			eventually(t, "Find", func() error {
-				_, err := s.Sessions().Find(t.Context(), handstamp.Lookup{Session: r.ID})
+				_, err := patient.Sessions().Find(t.Context(), handstamp.Lookup{Session: r.ID})
 				return err
 			})
-			if alive(t, s, r) {
+			if alive(t, patient, r) {
 				t.Error("the session is alive")
 			}
-			if name == "session" && !alive(t, s, spared) {
+			if name == "session" && !alive(t, patient, spared) {
 				t.Error("the other session is over")
 			}
 		})
@@ -494,7 +495,7 @@ func TestF13_Failover(t *testing.T) {
 // TestWakes: an append in one process wakes who watches in another, over Redis alone.
 func TestWakes(t *testing.T) {
 	s := open(t, fault.SharedRedis(t))
-	deaf, err := redis.Over(&silent{s.base}, dial(t, s.url, redis.Options{}))
+	deaf, err := redis.Over(&silent{s.base}, dial(t, s.url, redis.Options{Timeout: patience}))
 	must(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	woken, over := make(chan struct{}, 1), make(chan error, 1)

@@ -101,6 +101,9 @@ func (s *Store) tryUnit(ctx context.Context, u *unit) (bool, error) {
 	if err := u.plan(w, &l); err != nil {
 		return false, err
 	}
+	if err := s.step(u, "planned"); err != nil {
+		return false, err
+	}
 	status, err := w.run(ctx)
 	return status == done, err
 }

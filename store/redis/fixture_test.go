@@ -15,6 +15,9 @@ import (
 	"github.com/handstamp/handstamp/token"
 )
 
+// patience is for how long these tests wait for a file or a server: a machine that is slow is no failure.
+const patience = 10 * time.Second
+
 const ada handstamp.UserID = "usr_ada"
 
 // handle is a store, and where its data is.
@@ -36,7 +39,7 @@ func dial(t testing.TB, url string, opt redis.Options) *redis.Client {
 
 func openBase(t testing.TB, path string) *sqlite.Store {
 	t.Helper()
-	b, err := sqlite.Open(t.Context(), path, sqlite.Options{})
+	b, err := sqlite.Open(t.Context(), path, sqlite.Options{BusyTimeout: patience})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +49,7 @@ func openBase(t testing.TB, path string) *sqlite.Store {
 // openAt opens sessions at a URL over the file of a base.
 func openAt(t testing.TB, path, url string) handle {
 	t.Helper()
-	return openWith(t, path, url, redis.Options{})
+	return openWith(t, path, url, redis.Options{Timeout: patience})
 }
 
 func openWith(t testing.TB, path, url string, opt redis.Options) handle {

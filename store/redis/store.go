@@ -142,6 +142,9 @@ func (s *Store) Settle(ctx context.Context, want handstamp.Settings) (handstamp.
 	return got, nil
 }
 
+// jump is how far a log's numbers move when it becomes another one; see handstamp.Appended.
+const jump = 1 << 32
+
 // Restored makes the base's log another one. With keepSessions the records live on, since they are brought to the end of
 // the log as it was first, and then on to where the other one begins. (Done on the base alone, it drops them: they cannot
 // know what they missed.)
@@ -159,6 +162,9 @@ func (s *Store) Restored(ctx context.Context, keepSessions bool, now time.Time) 
 	h, err := s.base.Restored(ctx, keepSessions, now)
 	if err != nil || !keepSessions {
 		return h, err // without them: the first who reads finds another log, and begins anew
+	}
+	if before.blank() || before.seq+jump != h.Seq {
+		return h, nil // somebody appended meanwhile what the records have not heard of: they begin anew too
 	}
 	_, err = s.c.run(ctx, "relog", before.age, decimal(before.seq), decimal(h.Seq), string(h.Tag), h.Log)
 	if err != nil {

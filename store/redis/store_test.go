@@ -26,7 +26,7 @@ func TestStore(t *testing.T) {
 func TestStoreOverMemory(t *testing.T) {
 	r := fault.SharedRedis(t)
 	storetest.RunSessions(t, func(t testing.TB) storetest.SessionStore {
-		s, err := redis.Over(memory.New(), dial(t, r.URLAt(r.Addr(), r.NextDB()), redis.Options{}))
+		s, err := redis.Over(memory.New(), dial(t, r.URLAt(r.Addr(), r.NextDB()), redis.Options{Timeout: patience}))
 		must(t, err)
 		t.Cleanup(func() { must(t, s.Close()) })
 		return s

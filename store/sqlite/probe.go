@@ -174,6 +174,9 @@ func look(ctx context.Context, l *link) (finding, error) {
 	if err != nil {
 		return finding{}, err
 	}
+	if err := refuseMoved(l); err != nil {
+		return finding{}, err
+	}
 	found := finding{version: version}
 	if found.shapes, err = shapes(ctx, l); err != nil {
 		return finding{}, err

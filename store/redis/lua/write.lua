@@ -98,9 +98,10 @@ local function number(n) return string.format('%.0f', n) end
 -- An event that comes before the one before it waits in 'ahead', so that the place never passes what was not written.
 local function events(i)
   if ARGV[i + 1] ~= '' and ARGV[i + 1] ~= at[4] then return end
-  local seq, tag, ahead = tonumber(at[2]), at[3], b .. 'ahead'
+  local seq, tag, ahead, new = tonumber(at[2]), at[3], b .. 'ahead', false
   for j = i + 3, i + 2 + 2 * ARGV[i + 2], 2 do
     local n = tonumber(ARGV[j])
+    new = new or n > seq
     if n == seq + 1 then
       seq, tag = n, ARGV[j + 1]
     elseif n > seq then
@@ -117,7 +118,7 @@ local function events(i)
     at[2], at[3] = number(seq), tag
     redis.call('HSET', KEYS[1], 's', at[2], 't', tag)
   end
-  redis.pcall('PUBLISH', root .. 'wake', '')
+  if new then redis.pcall('PUBLISH', root .. 'wake', '') end
 end
 
 i = 5
