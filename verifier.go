@@ -84,11 +84,13 @@ func (v *Verifier) measureLag(events []revoke.Event) {
 // happened ends the connections that events hit.
 func (v *Verifier) happened(events []revoke.Event) { v.guards.happened(events) }
 
-// now is the fleet's time, in microseconds; where that is not known well enough to issue anything, it is this machine's.
-// Something that ends must never be dated in the year 1: the log would forget it at once.
+// now is the fleet's time, in microseconds. Where it is not known well enough to issue anything, since somebody has set the
+// wall clock, it is the store's clock as the monotonic one carries it on: to go by the wall clock until the next renewal would
+// call sessions over that live. Before the store was heard of it is this machine's: something that ends must never be dated in
+// the year 1, since the log would forget it at once.
 func (v *Verifier) now() time.Time {
-	t, ok := v.log.FleetNow()
-	if !ok {
+	t, _ := v.log.FleetNow()
+	if t.IsZero() {
 		t = v.log.Now().Wall
 	}
 	return t.UTC().Truncate(time.Microsecond)

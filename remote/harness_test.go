@@ -14,6 +14,7 @@ import (
 
 	"github.com/handstamp/handstamp"
 	"github.com/handstamp/handstamp/account"
+	"github.com/handstamp/handstamp/jwt"
 	"github.com/handstamp/handstamp/keyring"
 	"github.com/handstamp/handstamp/remote"
 	"github.com/handstamp/handstamp/revoke"
@@ -168,6 +169,8 @@ type fleet struct {
 	nodes []*node
 	key   string // a service key that may do what a remote verifier does
 	opt   handstamp.Options
+	ring  keyring.Options
+	hide  bool // publish no keys
 }
 
 type node struct {
@@ -184,7 +187,14 @@ func secrets() [][]byte { return [][]byte{[]byte("a secret of at least thirty-tw
 // newFleet opens so many nodes: a.test, b.test, …; the public address is answered by the first.
 func newFleet(t testing.TB, nodes int, change ...func(*handstamp.Options)) *fleet {
 	t.Helper()
-	f := &fleet{t: t, store: &fragile{Store: memory.New()}, net: newNetwork()}
+	return newFleetOf(t, nodes, keyring.Options{}, change...)
+}
+
+// newFleetOf opens nodes that sign with keys of some kind.
+func newFleetOf(t testing.TB, nodes int, ring keyring.Options, change ...func(*handstamp.Options)) *fleet {
+	t.Helper()
+	f := &fleet{t: t, store: &fragile{Store: memory.New()}, net: newNetwork(), ring: ring}
+	f.ring.Secrets, f.hide = secrets(), ring.Encrypt || ring.Algorithm == jwt.HS256
 	t.Cleanup(f.net.running.Wait)
 	f.opt = handstamp.Options{
 		PublicURL: public, Secrets: secrets(), Logger: quiet(),
@@ -208,7 +218,7 @@ func (f *fleet) add(host string) *node {
 	f.t.Helper()
 	n := &node{host: host}
 	var err error
-	n.ring, err = keyring.Open(f.t.Context(), f.store.Keys(), keyring.Options{Secrets: secrets()})
+	n.ring, err = keyring.Open(f.t.Context(), f.store.Keys(), f.ring)
 	must(f.t, err)
 	opt := f.opt
 	opt.Keys, opt.Name = n.ring, host
@@ -216,7 +226,7 @@ func (f *fleet) add(host string) *node {
 	n.auth, err = handstamp.Open(f.t.Context(), n.store, opt)
 	must(f.t, err)
 	n.accounts = account.New(n.auth, f.store)
-	n.server, err = server.Handler(n.auth, n.accounts, server.Options{PublicURL: public, Keys: n.ring, Logger: quiet()})
+	n.server, err = server.Handler(n.auth, n.accounts, server.Options{PublicURL: public, Keys: n.ring, Logger: quiet(), HideKeys: f.hide})
 	must(f.t, err)
 	f.nodes = append(f.nodes, n)
 	f.net.set(func(net *network) { net.hosts[host] = n.server })

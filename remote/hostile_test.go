@@ -261,7 +261,7 @@ func TestTLS(t *testing.T) {
 	start := func(version uint16) *httptest.Server {
 		srv := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked.Add(1) }))
 		srv.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
-		srv.TLS = &tls.Config{MaxVersion: version} //nolint:gosec // that is what is refused
+		srv.TLS = &tls.Config{MaxVersion: version}
 		srv.StartTLS()
 		t.Cleanup(srv.Close)
 		return srv

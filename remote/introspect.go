@@ -39,11 +39,16 @@ func (a *authority) Introspect(ctx context.Context, credential string) (handstam
 	}
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	in, err := a.introspect(ctx, credential, len(a.client.nodes) > 1)
-	if err != nil && len(a.client.nodes) > 1 && ctx.Err() == nil {
-		in, err = a.introspect(ctx, credential, false)
+	if len(a.client.nodes) == 1 {
+		return a.introspect(ctx, credential)
 	}
-	return in, err
+	first, stop := context.WithTimeout(ctx, nodeTimeout)
+	defer stop()
+	in, err := a.introspect(first, credential)
+	if err == nil || ctx.Err() != nil {
+		return in, err
+	}
+	return a.introspect(ctx, credential)
 }
 
 // askable refuses without a question what cannot be a credential of any kind: all of them are visible ASCII and bounded.
@@ -52,12 +57,7 @@ func askable(credential string) bool {
 		!strings.ContainsFunc(credential, func(r rune) bool { return r <= ' ' || r > '~' })
 }
 
-func (a *authority) introspect(ctx context.Context, credential string, hurry bool) (handstamp.Introspected, error) {
-	if hurry {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, nodeTimeout)
-		defer cancel()
-	}
+func (a *authority) introspect(ctx context.Context, credential string) (handstamp.Introspected, error) {
 	body, err := json.Marshal(introspectionOut{Token: credential})
 	if err != nil {
 		return handstamp.Introspected{}, fmt.Errorf("ask about a credential: %w", err)

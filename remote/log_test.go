@@ -23,13 +23,12 @@ func revealed() string { return token.Generate(token.ServiceKey).Reveal() }
 
 // leaser answers renewals after delays and with ages that a test chooses.
 type leaser struct {
-	mu            sync.Mutex
-	out, back     time.Duration // how long question and answer are on their way
-	age           time.Duration // of what the answer rests on, when it is made
-	lease         time.Duration
-	refuse        int // so many answers are 503
-	answered      time.Time
-	rested, asked time.Time
+	mu        sync.Mutex
+	out, back time.Duration // how long question and answer are on their way
+	age       time.Duration // of what the answer rests on, when it is made
+	lease     time.Duration
+	refuse    int       // so many answers are 503
+	rested    time.Time // of the last answer: the moment of the read behind it
 }
 
 func (l *leaser) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -38,7 +37,6 @@ func (l *leaser) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	l.mu.Lock()
-	l.asked = time.Now()
 	out, back, age, lease, refuse := l.out, l.back, l.age, l.lease, l.refuse > 0
 	l.refuse--
 	l.mu.Unlock()
@@ -88,13 +86,11 @@ func TestLeaseNeverOutlastsItsKnowledge(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			remote := logOf(l)
 			clock := revoke.SystemClock()
-			asked := clock()
-			sent := time.Now()
 			h, err := remote.Register(t.Context(), revoke.Registration{Verifier: id.NewVerifier(time.Now())})
 			if err != nil {
 				rt.Fatal(err)
 			}
-			asked, sent = clock(), time.Now()
+			asked, sent := clock(), time.Now()
 			a, err := remote.Renew(t.Context(), revoke.Renewal{Verifier: id.NewVerifier(time.Now()), Log: h.Log, Tag: h.LowTag})
 			if err != nil {
 				rt.Fatal(err)

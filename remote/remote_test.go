@@ -2,18 +2,29 @@ package remote_test
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/handstamp/handstamp"
 	"github.com/handstamp/handstamp/id"
+	"github.com/handstamp/handstamp/jwt"
+	"github.com/handstamp/handstamp/keyring"
 	"github.com/handstamp/handstamp/remote"
 )
 
 // The bounds that are promised: while a verifier can reach the log by any path, and by the stream.
 const (
+	keysPath = "/.well-known/jwks.json"
+
 	bound       = time.Second
 	streamBound = 250 * time.Millisecond
 )
@@ -158,6 +169,8 @@ func TestKeyRevoked(t *testing.T) {
 		must(t, err)
 		guarded, cancel := v.Guard(t.Context(), p)
 		defer cancel()
+		time.Sleep(time.Minute) // so that nothing else is due
+		read := f.net.count(keysPath)
 		for _, k := range f.nodes[0].ring.List() {
 			if k.State == "active" {
 				_, err = f.nodes[1].auth.EndKey(t.Context(), k.ID, handstamp.EndOptions{})
@@ -166,6 +179,10 @@ func TestKeyRevoked(t *testing.T) {
 		}
 		t.Logf("took %v", eventually(t, bound, v, text(g), "revoked"))
 		<-guarded.Done()
+		time.Sleep(bound)
+		if f.net.count(keysPath) == read {
+			t.Error("the keys were not read again")
+		}
 		want(t, "a reference token", says(v, text(opaque)), "yes")
 		next := f.logIn(handstamp.ModeToken, "ada")
 		want(t, "signed by the next key", says(v, text(next)), "yes")
@@ -223,13 +240,62 @@ func TestCache(t *testing.T) {
 		if n := f.net.count("/v1/introspect") - before; n != 1 {
 			t.Errorf("%d introspections after somebody else's end, want 1", n)
 		}
-		keys := f.net.count("/.well-known/jwks.json")
+		keys := f.net.count(keysPath)
 		tok := f.logIn(handstamp.ModeToken, "ada")
 		for range 100 {
 			want(t, "a value token", says(v, text(tok)), "yes")
 		}
-		if n := f.net.count("/v1/introspect") - before; n != 1 || f.net.count("/.well-known/jwks.json") != keys {
+		if n := f.net.count("/v1/introspect") - before; n != 1 || f.net.count(keysPath) != keys {
 			t.Errorf("a value token was asked about")
+		}
+	})
+}
+
+// TestAlgorithms: every algorithm of a server works, also those whose key never leaves it and tokens that nobody else can
+// read: these are asked about.
+func TestAlgorithms(t *testing.T) {
+	for name, ring := range map[string]keyring.Options{
+		"ES256": {Algorithm: jwt.ES256}, "EdDSA": {Algorithm: jwt.EdDSA}, "HS256": {Algorithm: jwt.HS256}, "encrypted": {Encrypt: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFleetOf(t, 2, ring)
+				v := f.remote("https://a.test")
+				for _, mode := range modes() {
+					g := f.logIn(mode, "ada", "editor")
+					want(t, string(mode), says(v, text(g), handstamp.Permission("posts:write")), "yes")
+					_, err := f.nodes[1].auth.EndSession(t.Context(), g.Session.ID, handstamp.EndOptions{WaitFleet: true})
+					must(t, err)
+					if got := says(v, text(g)); got != "revoked" && got != "invalid_token" {
+						t.Errorf("%s after its end: %s", mode, got)
+					}
+				}
+			})
+		})
+	}
+}
+
+// TestF42_FloodThroughTheVerifier: tokens with made-up key ids are refused, each at once, and the server is hardly asked.
+func TestF42_FloodThroughTheVerifier(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, 1)
+		v := f.remote(public)
+		g := f.logIn(handstamp.ModeToken, "ada")
+		_, rest, _ := strings.Cut(text(g), ".")
+		read, asked := f.net.count(keysPath), f.net.count("/v1/introspect")
+		for i := range 10_000 {
+			head := base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, `{"alg":"ES256","typ":"at+jwt","kid":"made-up-%d"}`, i))
+			want(t, "a made-up key", says(v, head+"."+rest), "invalid_token")
+			if i%100 == 0 {
+				time.Sleep(500 * time.Millisecond)
+				want(t, "a good token", says(v, text(g)), "yes")
+			}
+		}
+		if n := f.net.count(keysPath) - read; n > 6 { // three at first, then one in 30 s, within 50 s
+			t.Errorf("%d reads of the keys", n)
+		}
+		if n := f.net.count("/v1/introspect") - asked; n > 0 {
+			t.Errorf("%d questions about tokens of nobody", n)
 		}
 	})
 }
@@ -392,7 +458,7 @@ func TestReset(t *testing.T) {
 				must(t, err)
 			}
 			began := time.Now()
-			introspections := f.net.count("/v1/introspect")
+			introspections, read := f.net.count("/v1/introspect"), f.net.count(keysPath)
 			for _, g := range grants {
 				if keep {
 					time.Sleep(bound)
@@ -410,6 +476,10 @@ func TestReset(t *testing.T) {
 			_, err := f.nodes[0].auth.EndSession(t.Context(), next.Session.ID, handstamp.EndOptions{})
 			must(t, err)
 			eventually(t, bound, v, text(next), "revoked")
+			time.Sleep(time.Minute)
+			if f.net.count(keysPath) == read {
+				t.Error("the keys were not read again, though an event about one may have been missed")
+			}
 		})
 	}
 }
@@ -461,6 +531,29 @@ func TestClose(t *testing.T) {
 		want(t, "closed", says(v, text(g)), "yes")
 		if f.net.count("/v1/introspect") == before {
 			t.Error("a closed Verifier answered from memory")
+		}
+	})
+}
+
+// TestOpenEnds: a server that answers, and never so that a lease comes of it, does not keep Open for ever.
+func TestOpenEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, 1)
+		f.net.set(func(n *network) {
+			n.hosts["auth.example.com"] = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				rec := httptest.NewRecorder()
+				f.nodes[0].server.ServeHTTP(rec, r)
+				w.Header().Set("Content-Type", rec.Header().Get("Content-Type"))
+				w.WriteHeader(rec.Code)
+				_, _ = io.WriteString(w, regexp.MustCompile(`"age_ms":\d+`).ReplaceAllString(rec.Body.String(), `"age_ms":60000`))
+			})
+		})
+		began := time.Now()
+		if _, err := f.tryRemote(public, f.key); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("the error is %v", err)
+		}
+		if took := time.Since(began); took > 15*time.Second {
+			t.Errorf("it took %v", took)
 		}
 	})
 }

@@ -142,3 +142,38 @@ func TestLyingStream(t *testing.T) {
 		want(t, "a line without end", says(v, text(g)), "yes")
 	})
 }
+
+// TestChase: a renewal that does not bring what the stream spoke of, since another node has answered it, is repeated soon, and
+// not for ever.
+func TestChase(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, 1)
+		told := make(chan struct{})
+		f.streams(func(w http.ResponseWriter, r *http.Request) {
+			for tell := told; r.Context().Err() == nil; {
+				select {
+				case <-tell:
+					_, _ = io.WriteString(w, "id: 1000\nevent: revocation\ndata: {}\n\n")
+					tell = nil
+				case <-time.After(500 * time.Millisecond):
+					_, _ = io.WriteString(w, "event: heartbeat\ndata: {}\n\n")
+				case <-r.Context().Done():
+				}
+			}
+		})
+		_ = f.remote(public)
+		time.Sleep(time.Second)
+		before := f.net.count(leasePath)
+		close(told)
+		time.Sleep(500 * time.Millisecond)
+		if n := f.net.count(leasePath) - before; n < 12 {
+			t.Errorf("%d renewals in the first half of a second", n)
+		}
+		time.Sleep(500 * time.Millisecond)
+		before = f.net.count(leasePath)
+		time.Sleep(10 * time.Second)
+		if n := f.net.count(leasePath) - before; n > 25 {
+			t.Errorf("%d renewals in 10 s after that", n)
+		}
+	})
+}

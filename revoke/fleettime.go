@@ -43,7 +43,8 @@ func (r *reading) doubt(now Instant) time.Duration {
 	return r.off + mono/20 + (wall - mono).Abs()
 }
 
-// now returns the fleet's time. ok is false when it cannot be placed within 5 s.
+// now returns the fleet's time. ok is false when it cannot be placed within 5 s. Then it is the store's clock as the monotonic
+// one carries it on, which is right if the wall clock was set, and behind if the machine was suspended.
 func (c *fleetClock) now(now Instant) (t time.Time, ok bool) {
 	r := c.last.Load()
 	switch {
@@ -52,13 +53,16 @@ func (c *fleetClock) now(now Instant) (t time.Time, ok bool) {
 	case r.store.IsZero():
 		return now.Wall, true
 	case r.doubt(now) > maxSkew:
-		return time.Time{}, false
+		return r.store.Add(now.Mono - r.at.Mono), false
 	}
 	return r.store.Add(now.Mono - r.at.Mono), true
 }
 
 // forOthers is the fleet's time for an answer to a remote verifier; zero where it is not known.
 func (c *fleetClock) forOthers(now Instant) time.Time {
-	t, _ := c.now(now)
+	t, ok := c.now(now)
+	if !ok {
+		return time.Time{}
+	}
 	return t
 }

@@ -137,7 +137,8 @@ func (f *Follower) RolesChanged(roles []string, since uint64) bool {
 func (f *Follower) Set() *Set { return f.member.set }
 
 // FleetNow returns the fleet's time: the store's clock, carried on by this machine's monotonic clock, or this machine's
-// own where the store has none. It answers false when the time cannot be placed within 5 s; then nothing may be issued.
+// own where the store has none. It answers false when the time cannot be placed within 5 s; then nothing may be issued, and
+// the time is what the store's clock must be if only the wall clock was set, zero before the store was heard of.
 func (f *Follower) FleetNow() (now time.Time, ok bool) { return f.member.fleet.now(f.clock()) }
 
 // Learn applies events that this process has just committed, before it answers. They hit from now on; the applied

@@ -153,7 +153,7 @@ func (p *proc) kill() {
 
 // pause stops the process and its children in the middle of whatever they do.
 func (p *proc) pause() {
-	if p == nil {
+	if !p.running() {
 		return
 	}
 	stopOne(p.cmd.Process.Pid)
@@ -164,7 +164,7 @@ func (p *proc) pause() {
 
 // resume lets a paused process go on.
 func (p *proc) resume() {
-	if p == nil {
+	if !p.running() {
 		return
 	}
 	for _, pid := range descendants(p.cmd.Process.Pid) {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -33,21 +34,25 @@ func contOne(pid int) { _ = syscall.Kill(pid, syscall.SIGCONT) }
 
 func signalOne(pid int, s syscall.Signal) { _ = syscall.Kill(pid, s) }
 
-// reserve keeps a port from the other test processes of this machine, for as long as this one lives.
+//nolint:gochecknoglobals // a lock on a byte of it belongs to the whole process, and ends with it
+var portLocks struct {
+	sync.Once
+	fd  int
+	err error
+}
+
+// reserve keeps a port from the other test processes of this machine, for as long as this one lives: it locks one byte of
+// a file that they all know. It says false for a port that another one holds.
 func reserve(port int) bool {
-	dir := filepath.Join(os.TempDir(), "handstamp-ports-"+strconv.Itoa(os.Getuid()))
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return true // then the port is only probably free
+	portLocks.Do(func() {
+		path := filepath.Join(os.TempDir(), "handstamp-ports-"+strconv.Itoa(os.Getuid())+".lock")
+		portLocks.fd, portLocks.err = syscall.Open(path, syscall.O_CREAT|syscall.O_RDWR|syscall.O_CLOEXEC, 0o600)
+	})
+	if portLocks.err != nil {
+		return true // then it is only probably free
 	}
-	fd, err := syscall.Open(filepath.Join(dir, strconv.Itoa(port)), syscall.O_CREAT|syscall.O_RDWR|syscall.O_CLOEXEC, 0o600)
-	if err != nil {
-		return true
-	}
-	if err := syscall.Flock(fd, syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		_ = syscall.Close(fd)
-		return false
-	}
-	return true // the file stays open, so that the lock ends with the process
+	err := syscall.FcntlFlock(uintptr(portLocks.fd), syscall.F_SETLK, &syscall.Flock_t{Type: syscall.F_WRLCK, Start: int64(port), Len: 1})
+	return !errors.Is(err, syscall.EAGAIN) && !errors.Is(err, syscall.EACCES)
 }
 
 // awaitGone waits until a process that was killed is gone: it holds its locks until then.

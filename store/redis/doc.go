@@ -7,7 +7,7 @@
 // brings an ended session back: at worst people log in again. Expiry in Redis (TTL) is a broom for what was forgotten,
 // and decides nothing.
 //
-// Package redis reads primaries only. It never connects to a server that evicts keys, never writes a token or a secret
+// Package redis reads primaries only. It never keeps sessions on a server that evicts keys, never writes a token or a secret
 // in clear, and never puts a password into an error. All keys of one prefix are on one slot of a Cluster, since scripts
 // change records, their indexes and their place in the log together, and a failover must lose them together: a Cluster
 // serves one prefix from one of its shards.

@@ -18,7 +18,9 @@ import (
 
 const ada handstamp.UserID = "usr_ada"
 
-func secrets() tiered.Options { return tiered.Options{Secrets: [][]byte{[]byte("a secret that the whole fleet has")}} }
+func secrets() tiered.Options {
+	return tiered.Options{Secrets: [][]byte{[]byte("a secret that the whole fleet has")}}
+}
 
 // handle is a store, and where its data is.
 type handle struct {
@@ -51,7 +53,7 @@ func must(t testing.TB, err error) {
 
 func openAt(t testing.TB, path, url string, opt tiered.Options) handle {
 	t.Helper()
-	b, err := sqlite.Open(t.Context(), path, sqlite.Options{})
+	b, err := sqlite.Open(t.Context(), path, sqlite.Options{BusyTimeout: 10 * time.Second})
 	must(t, err)
 	c, err := redis.Dial(t.Context(), url, redis.Options{Cache: true})
 	must(t, err)

@@ -20,20 +20,9 @@ func (v countedSessions) Find(ctx context.Context, l handstamp.Lookup) (handstam
 // TestStore passes every rule, over SQLite, with two processes and with a process that comes back.
 func TestStore(t *testing.T) {
 	r := fault.SharedRedis(t)
-	run(t, r, func(b storetest.Backend) storetest.Backend { return b })
-}
-
-// TestStoreByCopies passes them with every look-up asking for a copy: while a follower hears of everything at once, copies
-// answer like the database.
-func TestStoreByCopies(t *testing.T) {
-	t.Skip("see copies_test.go")
-}
-
-func run(t *testing.T, r *fault.Redis, as func(storetest.Backend) storetest.Backend) {
-	t.Helper()
 	storetest.Run(t, storetest.Maker{
 		Open:  func(t testing.TB) storetest.Backend { return open(t, r) },
-		Again: func(t testing.TB, b storetest.Backend) storetest.Backend { return as(b.(handle).again(t)) },
+		Again: func(t testing.TB, b storetest.Backend) storetest.Backend { return b.(handle).again(t) },
 		Reopen: func(t testing.TB, b storetest.Backend) storetest.Backend {
 			must(t, b.Close())
 			return b.(handle).again(t)

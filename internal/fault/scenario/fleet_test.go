@@ -243,6 +243,17 @@ func (n *node) call(ctx context.Context, method, path, bearer string, body any) 
 	return answer{status: resp.StatusCode, header: resp.Header, body: b}
 }
 
+// get reads from any listener of the node.
+func (n *node) get(address string) (int, string, error) {
+	resp, err := n.client.Get(address)
+	if err != nil {
+		return 0, "", err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	b, err := io.ReadAll(resp.Body)
+	return resp.StatusCode, string(b), err
+}
+
 // done records what was answered.
 func (f *fleet) done(op *fault.Op, a answer, outcome fault.Outcome) {
 	g := a.grant()

@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"strconv"
 	"sync"
@@ -46,11 +47,18 @@ func waitForTheFleet(t *testing.T, store string) {
 	if store != onSQLite {
 		harm["partition"] = func(n *node) func() { n.sql.Blackhole(); return n.sql.Heal }
 		harm["half-open"] = func(n *node) func() { n.sql.HalfOpen(); return n.sql.Heal }
+		harm["stop with an answer on its way"] = func(n *node) func() {
+			// A slow path: a renewal is under way most of the time, and its answer, from before the end, waits in the socket.
+			n.sql.Delay(60 * time.Millisecond)
+			wait(150 * time.Millisecond)
+			back := n.stop()
+			return func() { back(); wait(100 * time.Millisecond); n.sql.Heal() }
+		}
 		harm["cut"] = func(n *node) func() { n.sql.Cut(); return n.sql.Heal }
 	}
 	kinds := []string{"nothing", "stop", "kill"}
 	if store != onSQLite {
-		kinds = append(kinds, "partition", "half-open", "cut")
+		kinds = append(kinds, "partition", "half-open", "cut", "stop with an answer on its way", "stop with an answer on its way")
 	}
 	var awake, all []time.Duration
 	for range times(30, 200) {
@@ -65,7 +73,7 @@ func waitForTheFleet(t *testing.T, store string) {
 			}
 		}
 		var heal []func()
-		quiet := true
+		quiet, stopped := true, false
 		over := make(chan struct{})
 		var checks sync.WaitGroup
 		for _, n := range f.nodes[1:] {
@@ -75,36 +83,41 @@ func waitForTheFleet(t *testing.T, store string) {
 					case <-over:
 						return
 					default:
-						if n.check(c, false).Status != 200 {
-							breathe()
-						}
+						n.check(c, false)
+						breathe()
 					}
 				}
 			})
 			kind := kinds[rnd.IntN(len(kinds))]
-			quiet = quiet && kind == "nothing"
+			quiet, stopped = quiet && kind == "nothing", stopped || kind == "stop"
 			heal = append(heal, harm[kind](n))
 		}
 		op, g := f.nodes[0].end(c, true)
 		took := op.Return - op.Invoke
-		all = append(all, took)
-		if quiet {
-			awake = append(awake, took)
-		}
-		if op.Outcome != fault.Yes || g.Applied != "fleet" {
+		switch {
+		case store == onSQLite && stopped && op.Status == http.StatusServiceUnavailable:
+			// The process was stopped while it held the lock of the file: nobody writes until it goes on, and the end is not
+			// durable. It says so.
+			t.Logf("the end is answered 503 after %v: the file is locked by a process that is stopped", took)
+		case op.Outcome != fault.Yes || g.Applied != "fleet":
 			t.Errorf("the end is answered %d %q", op.Status, g.Applied)
-		}
-		if took > limit {
+		case took > limit:
 			t.Errorf("answered after %v, limit %v", took, limit)
+		default:
+			all = append(all, took)
+			if quiet {
+				awake = append(awake, took)
+			}
 		}
 		// These begin after the answer; the stopped ones read them when they go on.
 		for _, n := range f.nodes {
 			checks.Go(func() { n.check(c, false) })
 		}
-		close(over)
 		for _, h := range heal {
 			h()
 		}
+		wait(150 * time.Millisecond) // who believes an old answer shows it now
+		close(over)
 		checks.Wait()
 		f.recovered()
 		if t.Failed() {
