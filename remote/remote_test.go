@@ -441,6 +441,42 @@ func TestGuard(t *testing.T) {
 	})
 }
 
+// TestGuardAsks: a connection whose verifier lost the log and can still ask goes on while its session does.
+func TestGuardAsks(t *testing.T) {
+	for _, mode := range modes() {
+		t.Run(string(mode), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFleet(t, 1)
+				v := f.remote(public)
+				g := f.logIn(mode, "ada")
+				p, err := v.VerifyToken(t.Context(), text(g))
+				must(t, err)
+				guarded, cancel := v.Guard(t.Context(), p)
+				defer cancel()
+				f.net.set(func(n *network) {
+					n.hosts["auth.example.com"] = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+						if r.URL.Path == leasePath || r.URL.Path == streamPath {
+							http.Error(w, "no", http.StatusServiceUnavailable)
+							return
+						}
+						f.nodes[0].server.ServeHTTP(w, r)
+					})
+				})
+				time.Sleep(10 * time.Second)
+				if guarded.Err() != nil {
+					t.Fatalf("a live session's connection ended with %v", context.Cause(guarded))
+				}
+				_, err = f.nodes[0].auth.EndSession(t.Context(), g.Session.ID, handstamp.EndOptions{})
+				must(t, err)
+				time.Sleep(5 * time.Second)
+				if !errors.Is(context.Cause(guarded), handstamp.ErrUnauthenticated) {
+					t.Errorf("an ended session's connection: %v", context.Cause(guarded))
+				}
+			})
+		})
+	}
+}
+
 // TestReset: after the log was replaced, nothing that was known before is believed.
 func TestReset(t *testing.T) {
 	for _, keep := range []bool{false, true} {

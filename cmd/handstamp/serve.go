@@ -55,7 +55,7 @@ func (c *serveCmd) Run(ctx context.Context, a *app) (err error) {
 	if err != nil {
 		return errors.Join(err, l.close())
 	}
-	defer func() { err = errors.Join(err, closeTracer(tracer)) }()
+	defer closeTracer(ctx, tracer, log)
 	servers, err := newServers(cfg, l, entrance{api: api, tracer: tracer}, log)
 	if err != nil {
 		return errors.Join(err, l.close())
@@ -170,13 +170,16 @@ func openTracer(ctx context.Context, cfg *config.Config, log *slog.Logger) (*tel
 	})
 }
 
-func closeTracer(t *telemetry.Tracer) error {
+// closeTracer sends what is left. A receiver that is away loses the last spans; it does not hold up the stop.
+func closeTracer(ctx context.Context, t *telemetry.Tracer, log *slog.Logger) {
 	if t == nil {
-		return nil
+		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
 	defer cancel()
-	return t.Close(ctx)
+	if err := t.Close(ctx); err != nil {
+		log.Warn("the last spans were not sent", "error", err)
+	}
 }
 
 // withDeadline ends the work for a request a moment before its connection ends: an answer that nobody can receive is not

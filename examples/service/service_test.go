@@ -363,19 +363,16 @@ func TestOutage(t *testing.T) {
 	}
 }
 
-// TestStart: without a server the program ends with what to do, and begins nothing.
+// TestStart: without a server, or with a key that is none, the program ends with what to do, and begins nothing.
 func TestStart(t *testing.T) {
-	for url, holds := range map[string]string{"": "address", "http://127.0.0.1:1": "refused"} {
-		t.Setenv("HANDSTAMP_URL", url)
-		t.Setenv("HANDSTAMP_KEY", "")
-		if url != "" {
-			w := start(t)
-			_ = w
-			t.Setenv("HANDSTAMP_KEY", "hs_k_x")
-			holds = "service key"
-		}
-		if err := run(t.Context(), "127.0.0.1:0", "127.0.0.1:0"); err == nil || !strings.Contains(err.Error(), holds) {
-			t.Errorf("%q: %v, want something about %s", url, err, holds)
+	const key = "hs_k_x"
+	for _, c := range []struct{ url, key, holds string }{
+		{"", key, "address"}, {"auth.example.com", key, "address"}, {"http://127.0.0.1:1", "", "service key"}, {"http://127.0.0.1:1", key, "service key"},
+	} {
+		t.Setenv("HANDSTAMP_URL", c.url)
+		t.Setenv("HANDSTAMP_KEY", c.key)
+		if err := run(t.Context(), "127.0.0.1:0", "127.0.0.1:0"); err == nil || !strings.Contains(err.Error(), c.holds) {
+			t.Errorf("%q, %q: %v, want something about %s", c.url, c.key, err, c.holds)
 		}
 	}
 }

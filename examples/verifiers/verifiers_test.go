@@ -411,6 +411,15 @@ func lapses(w *world) {
 		return true
 	})
 	w.want("live, somebody else answers", text(live), "unavailable")
+	for _, status := range []int{401, 403, 404, 500, 503} { // of the verifier's own key they say nothing about the user
+		w.gate(func(rw http.ResponseWriter, r *http.Request) bool {
+			rw.Header().Set("Content-Type", "application/json")
+			rw.WriteHeader(status)
+			_, _ = io.WriteString(rw, `{"code":"revoked","active":false}`)
+			return true
+		})
+		w.want("live, a server in trouble", text(live), "unavailable")
+	}
 	w.gate(nil)
 	w.eventually("live, afterwards", 10*time.Second, text(live), "memory")
 	w.eventually("ended, afterwards", bound, text(ended), "revoked")

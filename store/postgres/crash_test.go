@@ -76,7 +76,8 @@ func beginOne(ctx context.Context, s *Store, rec handstamp.Session) error {
 func TestKillTheServer(t *testing.T) {
 	server := fault.StartPostgres(t, fault.PostgresOptions{Durable: true})
 	db := server.CreateDB(t)
-	s := openTest(t, server.DSN(db), hurried())
+	calm := openTest(t, server.DSN(db), Options{})
+	s := openHurried(t, server.DSN(db), hurried())
 	if d, err := s.Settle(t.Context(), handstamp.Settings{}); err != nil || d.Durability.Class != handstamp.Durable {
 		t.Fatalf("Settle = %+v, %v; want durable", d, err)
 	}
@@ -117,7 +118,7 @@ func TestKillTheServer(t *testing.T) {
 	}
 	var acknowledged, unknown int
 	for sid, err := range outcome {
-		f, lookup := s.Sessions().Find(t.Context(), handstamp.Lookup{Session: sid})
+		f, lookup := calm.Sessions().Find(t.Context(), handstamp.Lookup{Session: sid})
 		entry := server.Value(t, db, "SELECT count(*)::text FROM handstamp.audit WHERE id = $1", "evt"+string(sid[3:]))
 		there := lookup == nil
 		if there != (entry == "1") {
@@ -142,6 +143,30 @@ func TestKillTheServer(t *testing.T) {
 	}
 }
 
+// ready makes the tables, a session and a verifier.
+func ready(t *testing.T, dsn string) (handstamp.Session, revoke.Head) {
+	t.Helper()
+	s := openTest(t, dsn, Options{})
+	rec := put(t, s, "usr_ada")
+	h, err := s.Log().Register(t.Context(), registration("vrf_1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return rec, h
+}
+
+// warm makes a store open several connections.
+func warm(s *Store, rec handstamp.Session) {
+	var all sync.WaitGroup
+	for range 6 {
+		all.Go(func() { _, _ = s.Sessions().Find(context.Background(), handstamp.Lookup{Session: rec.ID}) })
+	}
+	all.Wait()
+}
+
 // TestServerRestarts: an operator restarts the server, or PgBouncer, or ends all connections. Nobody has to restart us.
 func TestServerRestarts(t *testing.T) {
 	server := fault.StartPostgres(t, fault.PostgresOptions{})
@@ -159,21 +184,9 @@ func TestServerRestarts(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			db := server.CreateDB(t)
-			s, err := Open(t.Context(), c.dsn(db), c.opt)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer s.Close()
-			rec := put(t, s, "usr_ada")
-			h, err := s.Log().Register(t.Context(), registration("vrf_1"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			var warm sync.WaitGroup // as many connections as there may be
-			for range 6 {
-				warm.Go(func() { found(t, s, rec.ID) })
-			}
-			warm.Wait()
+			rec, h := ready(t, server.DSN(db))
+			s := openHurried(t, c.dsn(db), c.opt)
+			warm(s, rec)
 			c.off(db)
 			for range 3 { // while it is away: no answer that means no
 				if _, err := s.Sessions().Find(t.Context(), handstamp.Lookup{Session: rec.ID}); errors.Is(err, handstamp.ErrNotFound) {
@@ -208,17 +221,9 @@ func TestDeadNetwork(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			db := server.CreateDB(t)
 			proxy := fault.NewProxy(t, server.Addr())
-			s := openTest(t, server.DSNAt(proxy.Addr(), db), hurried())
-			rec := put(t, s, "usr_ada")
-			h, err := s.Log().Register(t.Context(), registration("vrf_1"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			var warm sync.WaitGroup
-			for range 6 {
-				warm.Go(func() { found(t, s, rec.ID) })
-			}
-			warm.Wait()
+			rec, h := ready(t, server.DSN(db))
+			s := openHurried(t, server.DSNAt(proxy.Addr(), db), hurried())
+			warm(s, rec)
 			damage(proxy)
 			var calls sync.WaitGroup
 			for range 4 {
@@ -257,7 +262,7 @@ func TestForgottenConnections(t *testing.T) {
 	server := fault.SharedPostgres(t)
 	db := server.CreateDB(t)
 	before, after := fault.NewProxy(t, server.Addr()), fault.NewProxy(t, server.Addr())
-	_ = openTest(t, server.DSN(db), Options{}).Close()
+	rec, _ := ready(t, server.DSN(db))
 	opt, err := hurried().complete()
 	if err != nil {
 		t.Fatal(err)
@@ -277,18 +282,19 @@ func TestForgottenConnections(t *testing.T) {
 	}
 	s := newStore(pool, opt)
 	s.own = true
-	rec := put(t, s, "usr_ada")
 	find := func() error {
 		_, err := s.Sessions().Find(t.Context(), handstamp.Lookup{Session: rec.ID})
 		return err
 	}
 	var all []*pgxpool.Conn // as many as there may be
 	for range config.MaxConns {
-		conn, err := pool.Acquire(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, conn)
+		until(t, "there is one more connection", func() bool {
+			conn, err := pool.Acquire(t.Context())
+			if err == nil {
+				all = append(all, conn)
+			}
+			return err == nil
+		})
 	}
 	for _, conn := range all {
 		conn.Release()
@@ -321,9 +327,11 @@ func TestUnknownCommit(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			db := server.CreateDB(t)
 			proxy := fault.NewProxy(t, server.Addr())
-			s := openTest(t, server.DSNAt(proxy.Addr(), db), hurried())
 			direct := openTest(t, server.DSN(db), Options{})
-			put(t, s, "usr_bob") // the driver knows the statements
+			s := openHurried(t, server.DSNAt(proxy.Addr(), db), hurried())
+			soon(t, "a unit", func() error { // and the driver knows the statements
+				return s.Work().Do(t.Context(), func(tx handstamp.Tx) error { return tx.PutSession(t.Context(), session("usr_bob")) })
+			})
 			rec := session("usr_ada")
 			calls := 0
 			answers(t, "Do", func() error {
@@ -412,12 +420,9 @@ func TestLossyFailover(t *testing.T) {
 // TestFencedPrimary: a primary that was made read-only renews nobody's lease, on connections that are open already, too.
 func TestFencedPrimary(t *testing.T) {
 	server := fault.StartPostgres(t, fault.PostgresOptions{})
-	s := openTest(t, server.DSN(server.CreateDB(t)), hurried())
-	rec := put(t, s, "usr_ada")
-	h, err := s.Log().Register(t.Context(), registration("vrf_1"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	db := server.CreateDB(t)
+	rec, h := ready(t, server.DSN(db))
+	s := openHurried(t, server.DSN(db), hurried())
 	server.Configure(t, map[string]string{"default_transaction_read_only": "on"})
 	soon(t, "the setting", func() error {
 		if _, err := s.Log().Renew(t.Context(), place("vrf_1", h)); err == nil {

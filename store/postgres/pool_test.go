@@ -16,6 +16,21 @@ import (
 // hurried are the limits of a server, so that a test sees that waits end.
 func hurried() Options { return Options{MaxConns: 6, limits: defaults()} }
 
+// openHurried opens a store with such limits on a database that is ready, as often as it takes on a busy machine.
+func openHurried(t testing.TB, dsn string, opt Options) *Store {
+	t.Helper()
+	var s *Store
+	until(t, "the store is open", func() bool {
+		var err error
+		if s, err = Open(t.Context(), dsn, opt); err != nil && !errors.Is(err, ErrUnreachable) && !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatal(err)
+		}
+		return err == nil
+	})
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
 // answers checks that a call that cannot succeed says so, as "don't know", within the time in which somebody who asked
 // over HTTP must be told.
 func answers(t *testing.T, what string, call func() error) {
@@ -79,12 +94,13 @@ func TestChecksLeaveRoom(t *testing.T) {
 	db := server.CreateDB(t)
 	opt := hurried()
 	opt.limits.lock, opt.limits.statement = time.Minute, time.Minute // the server ends nothing by itself
-	s := openTest(t, server.DSN(db), opt)
-	rec := put(t, s, "usr_ada")
-	h, err := s.Log().Register(t.Context(), registration("vrf_1"))
+	calm := openTest(t, server.DSN(db), Options{})
+	rec := put(t, calm, "usr_ada")
+	h, err := calm.Log().Register(t.Context(), registration("vrf_1"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	s := openHurried(t, server.DSN(db), opt)
 	c := connect(t, server.DSN(db))
 	sqlExec(t, c, "BEGIN", "LOCK TABLE handstamp.sessions IN ACCESS EXCLUSIVE MODE")
 	var checks sync.WaitGroup
@@ -120,8 +136,11 @@ func TestChecksLeaveRoom(t *testing.T) {
 		break
 	}
 	sqlExec(t, c, "COMMIT")
-	found(t, s, rec.ID)
-	ended(t, s, endOf(rec))
+	soon(t, "Find", func() error {
+		_, err := s.Sessions().Find(t.Context(), handstamp.Lookup{Session: rec.ID})
+		return err
+	})
+	soon(t, "a unit", func() error { return beginOne(t.Context(), s, session("usr_bob")) })
 }
 
 // TestDefaultsAnswerInTime: whoever asks over HTTP is told within 3 s.

@@ -98,7 +98,7 @@ func (u *unit) mayRetry() bool {
 	return again(u.broken) || errors.Is(u.broken, errStale)
 }
 
-const begin = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
+const begin = "BEGIN ISOLATION LEVEL READ COMMITTED"
 
 // setLimits belongs to the transaction, so that it does the same behind a pooler. Who stops in the middle, with a lock
 // held, is ended by the server.
