@@ -73,7 +73,7 @@ func (v *Verifier) introspect(ctx context.Context, text string, now moment) (p P
 		if err != nil {
 			return Principal{}, time.Time{}, denied(ReasonInvalid, "checksum")
 		}
-		c, _, err := v.look(ctx, question{kind: kind, key: key, text: text}, now)
+		c, _, err := v.look(ctx, question{form: formOf(kind), key: key, text: text}, now)
 		if err != nil {
 			return Principal{}, time.Time{}, err
 		}
@@ -126,6 +126,7 @@ func OpenVerifier(ctx context.Context, src Source, opt Options) (*Verifier, erro
 	}
 	v := newVerifier(opt)
 	v.authority = src.Authority
+	v.rules.ExpiryLeeway = expiryLeeway
 	if src.Keys != nil {
 		v.keys, v.readKeys = &issuedKeys{src.Keys}, src.Keys.Reload
 		if err := src.Keys.Reload(ctx); err != nil {
@@ -168,6 +169,9 @@ func wakeForKeys(events []revoke.Event, reload chan<- struct{}) {
 		return
 	}
 }
+
+// expiryLeeway is for how long after its end a value token is still taken where there is no store to compare clocks with.
+const expiryLeeway = 30 * time.Second
 
 // keysEvery is how often a Verifier without a store looks whether its keys are due to be read again.
 const keysEvery = 30 * time.Second

@@ -16,7 +16,7 @@ import (
 
 // docPages are the pages whose blocks of Go are compiled.
 func docPages() []string {
-	return []string{"docs/library.md", "docs/migrate.md", "docs/mobile.md", "docs/ssr.md"}
+	return []string{"docs/library.md", "docs/migrate.md", "docs/mobile.md", "docs/ssr.md", "docs/verifiers.md"}
 }
 
 // docImports are the packages that a block may use without saying so, by their name in the block.

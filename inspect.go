@@ -71,7 +71,7 @@ func (a *Auth) inspectOpaque(ctx context.Context, kind token.Kind, text string) 
 		return in
 	}
 	now := a.moment()
-	c, _, err := a.look(ctx, question{kind: kind, key: key, text: text}, now)
+	c, _, err := a.look(ctx, question{form: formOf(kind), key: key, text: text}, now)
 	if err != nil {
 		in.Err = err
 		return in

@@ -2,6 +2,7 @@ package handstamp
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"time"
@@ -13,10 +14,19 @@ import (
 
 // question is one look-up of an opaque credential.
 type question struct {
-	kind token.Kind
+	form Form
 	key  token.Hash
 	text string // for an authority; a store is only asked by the hash
 	copy bool   // a copy will do
+	pass bool   // the answer is not kept
+}
+
+// formOf is the form of an opaque credential.
+func formOf(k token.Kind) Form {
+	if k == token.ServiceKey {
+		return Key
+	}
+	return Reference
 }
 
 // errOther is a store or authority that answers about somebody else. That must not open the door.
@@ -56,7 +66,7 @@ func (v *Verifier) askStore(ctx context.Context, q question, f *flight) {
 		return
 	}
 	l := Lookup{Key: q.key, Copy: q.copy}
-	if q.kind == token.ServiceKey {
+	if q.form == Key {
 		l = Lookup{ServiceKey: q.key, Copy: q.copy}
 	}
 	found, err := v.find.Find(ctx, l)
@@ -68,8 +78,8 @@ func (v *Verifier) askStore(ctx context.Context, q question, f *flight) {
 		f.err = denied(ReasonInvalid, "unknown")
 	case err != nil:
 		f.err = fmt.Errorf("look up a credential: %w", err)
-	case q.kind == token.ServiceKey && !found.ServiceKey.Hash.Equal(q.key),
-		q.kind == token.Reference && (!s.Key.Equal(q.key) || s.Mode != ModeSession):
+	case q.form == Key && !found.ServiceKey.Hash.Equal(q.key),
+		q.form == Reference && (!s.Key.Equal(q.key) || s.Mode != ModeSession):
 		f.err = errOther
 	default:
 		f.err = nil
@@ -83,31 +93,28 @@ func (v *Verifier) askAuthority(ctx context.Context, q question, generation uint
 	case err != nil:
 		return nil, fmt.Errorf("ask about a credential: %w", err)
 	case !told.Active:
-		v.near.drop(q.key)
+		if !q.pass {
+			v.near.drop(q.key)
+		}
 		return nil, denied(ReasonInvalid, "introspection")
-	case told.User == "" || (told.Session == "") != (q.kind == token.ServiceKey):
+	case told.User == "" || (told.Session == "") != (q.form == Key):
 		return nil, errOther
 	}
-	c := &copied{told: &told, generation: generation, read: began, credential: token.NewSecret(q.text), form: Reference}
-	if q.kind == token.ServiceKey {
-		c.form = Key
+	c := &copied{told: &told, generation: generation, read: began, credential: token.NewSecret(q.text), form: q.form}
+	if q.pass {
+		c.asOf.Store(told.AsOf)
+		return c, nil
 	}
 	return v.near.put(q.key, c, told.AsOf), nil
 }
 
-// valueFromAuthority asks what a value token is worth: it cannot be checked here, or memory may not decide. Many checks at
-// once ask once.
+// valueFromAuthority asks what a value token is worth that memory may not decide about. Many checks at once ask once; the
+// answer is kept nowhere, since the signature is what is remembered of such a token.
 func (v *Verifier) valueFromAuthority(ctx context.Context, text string, now moment) (Principal, bool, error) {
-	told, err := v.authority.Introspect(ctx, text)
-	switch {
-	case err != nil:
-		return Principal{}, true, fmt.Errorf("ask about a token: %w", err)
-	case !told.Active:
-		return Principal{}, true, denied(ReasonInvalid, "introspection")
-	case told.User == "" || told.Session == "":
-		return Principal{}, true, errOther
+	c, _, err := v.look(ctx, question{form: Value, key: sha256.Sum256([]byte(text)), text: text, pass: true}, now)
+	if err != nil {
+		return Principal{}, true, err
 	}
-	c := &copied{told: &told, generation: v.log.View().Generation, read: now.clock.Mono, credential: token.NewSecret(text), form: Value}
 	p, err := c.principal()
 	return p, true, err
 }

@@ -184,7 +184,7 @@ const entryOverhead = 1250
 
 // weigh estimates the bytes that a copy holds.
 func (c *copied) weigh() uint32 {
-	n := entryOverhead
+	n := entryOverhead + len(c.credential.Reveal())
 	lists := func(all ...[]string) {
 		for _, list := range all {
 			for _, s := range list {

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/handstamp/handstamp"
+	"github.com/handstamp/handstamp/account"
+	"github.com/handstamp/handstamp/id"
 	"github.com/handstamp/handstamp/jwt"
 	"github.com/handstamp/handstamp/revoke"
 	"github.com/handstamp/handstamp/store/memory"
@@ -494,5 +496,32 @@ func TestCacheForgetsWithTheKey(t *testing.T) {
 		wanted.Store(math.MinInt32) // no key is issued any more
 		_, err := e.verify(g)
 		wantReason(t, err, handstamp.ReasonInvalid)
+	})
+}
+
+// TestCacheOfServiceKeys: a key that was ended stays ended, also when its record was read, and remembered, after its end.
+func TestCacheOfServiceKeys(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := cached(t, nil)
+		secret := token.Generate(token.ServiceKey)
+		k := handstamp.ServiceKey{
+			ID: id.NewServiceKey(time.Now()), Hash: token.HashOf(secret), Name: "robot", Permissions: []string{"posts:read"}, CreatedAt: time.Now(),
+		}
+		put := func(tx account.Tx) error { return tx.PutServiceKey(t.Context(), k) }
+		if err := e.store.AccountWork().Do(t.Context(), put); err != nil {
+			t.Fatal(err)
+		}
+		check := func() error { _, err := e.VerifyToken(t.Context(), secret.Reveal()); return err }
+		c := e.count()
+		for range 5 {
+			wantVerdict(t, check(), "yes")
+		}
+		if n := c.take("Find"); n != 1 {
+			t.Errorf("5 checks of a service key asked %d times", n)
+		}
+		must[handstamp.Ended](t)(e.EndServiceKey(t.Context(), k.ID, handstamp.EndOptions{}))
+		for range 5 {
+			wantReason(t, check(), handstamp.ReasonRevoked)
+		}
 	})
 }

@@ -136,15 +136,19 @@ func (v *Verifier) opaque(ctx context.Context, kind token.Kind, text string, now
 	if err != nil {
 		return Principal{}, true, denied(ReasonInvalid, "checksum")
 	}
-	q := question{kind: kind, key: key, text: text}
+	return v.byQuestion(ctx, question{form: formOf(kind), key: key, text: text}, now, fresh)
+}
+
+// byQuestion answers from a copy, or asks.
+func (v *Verifier) byQuestion(ctx context.Context, q question, now moment, fresh bool) (Principal, bool, error) {
 	if q.copy = !fresh && v.leaseFresh(now); q.copy {
-		if c, ok := v.near.get(key); ok {
+		if c, ok := v.near.get(q.key); ok && c.claims == nil {
 			if p, ok := v.fromCopy(c, now); ok {
 				v.near.served(c, now)
 				return p, false, nil
 			}
 		}
-		if v.near.isUnknown(key, now) {
+		if v.near.isUnknown(q.key, now) {
 			return Principal{}, true, denied(ReasonInvalid, "unknown")
 		}
 	}
@@ -180,7 +184,7 @@ func (v *Verifier) fromCopy(c *copied, now moment) (Principal, bool) {
 	}
 	p := Principal{ExpiresAt: c.found.ServiceKey.ExpiresAt}
 	if c.found.ServiceKey.ID != "" {
-		if !p.ExpiresAt.IsZero() && !now.fleet.Before(p.ExpiresAt) {
+		if judgeKey(c.found.ServiceKey, now.fleet) != nil { // a record that was read after its end is newer than the event
 			return Principal{}, false
 		}
 	} else {
@@ -231,8 +235,9 @@ func (v *Verifier) fromAnswer(c *copied, now moment) (Principal, error) {
 // value checks a signed or encrypted token: signature and claims, then the events since it was made. Under a fresh lease
 // that is all, in memory. Otherwise the store is asked.
 func (v *Verifier) value(ctx context.Context, text string, now moment, fresh bool) (Principal, bool, error) {
-	if v.keys == nil { // encrypted for the servers, or signed with a secret of theirs
-		return v.valueFromAuthority(ctx, text, now)
+	if v.authority != nil && (v.keys == nil || strings.Count(text, ".") == 4) {
+		// Signed with a secret of the servers, or encrypted for them: they are asked, as about an opaque token.
+		return v.byQuestion(ctx, question{form: Value, key: sha256.Sum256([]byte(text)), text: text}, now, fresh)
 	}
 	c, remembered, err := v.genuine(ctx, text, now)
 	if err != nil {
@@ -282,17 +287,27 @@ func (v *Verifier) genuine(ctx context.Context, text string, now moment) (c *cop
 	rules.Now = now.fleet
 	generation := v.log.View().Generation
 	t, err := jwt.Verify(text, v.keys, rules)
-	if unknownKey(err) && v.renewed.due(now) {
+	if unknownKey(err) {
 		// Another process may have made the key a moment ago. Made-up ids cost one read a second, whatever their number.
-		if err := v.readKeys(ctx); err != nil {
-			return nil, false, fmt.Errorf("read the signing keys: %w", err)
+		if v.renewed.due(now) {
+			v.renewed.doubt.Store(true)
+			if err := v.readKeys(ctx); err != nil {
+				return nil, false, fmt.Errorf("read the signing keys: %w", err)
+			}
+			v.renewed.doubt.Store(false)
+			t, err = jwt.Verify(text, v.keys, rules)
+		} else if v.renewed.doubt.Load() {
+			return nil, false, errors.New("the signing keys could not be read, so it is not known whether this is one")
 		}
-		t, err = jwt.Verify(text, v.keys, rules)
 	}
 	if err != nil {
 		return nil, false, refusedToken(err)
 	}
-	return v.near.put(hash, &copied{claims: &t, generation: generation, read: now.clock.Mono}, t.AsOf), false, nil
+	c = &copied{claims: &t, generation: generation, read: now.clock.Mono}
+	if v.authority != nil {
+		c.credential = token.NewSecret(text)
+	}
+	return v.near.put(hash, c, t.AsOf), false, nil
 }
 
 // valueFromStore decides about a value token by what the store says now: session, subject, roles and signing key in one
@@ -434,7 +449,7 @@ func (v *Verifier) readyClaims(c *copied, roles *roleCopy, verdict revoke.Verdic
 	}
 	p := Principal{
 		User: UserID(t.Subject), Session: SessionID(t.Session), Form: Value, AuthTime: t.AuthTime, ExpiresAt: t.ExpiresAt, asOf: asOf,
-		more: &principalMore{roles: t.Roles, methods: t.Methods, grants: grants, custom: t.Custom, signingKey: t.KeyID},
+		more: &principalMore{roles: t.Roles, methods: t.Methods, grants: grants, custom: t.Custom, signingKey: t.KeyID, credential: c.credential},
 	}
 	c.ready.Store(&ready{principal: p, roles: roles})
 	return p
@@ -446,7 +461,10 @@ func unknownKey(err error) bool {
 }
 
 // cooldown lets one caller through per second. It goes by the monotonic clock.
-type cooldown struct{ next atomic.Int64 }
+type cooldown struct {
+	next  atomic.Int64
+	doubt atomic.Bool // whoever was let through last has not come back, or failed
+}
 
 func (c *cooldown) due(now moment) bool {
 	next := c.next.Load()
