@@ -37,6 +37,6 @@
 // give, [Do], [Starting] and [Renewing]. It is here and not in a package of its own because the rule for when a session
 // is alive ([Live]) is one rule, for the engine and for every store.
 //
-// The package never checks a password, never keeps a secret in the clear, and never lets a request wait for anything but
-// at most one look-up.
+// The package never checks a password, never keeps a secret in the clear, and never lets a check wait for anything but
+// a look-up, where memory cannot decide.
 package handstamp

@@ -20,7 +20,7 @@ import (
 )
 
 // Verifier answers who sent a request. It is the hot path: this file, read from top to bottom, is everything that
-// happens to a request. Nothing on it writes to a store, and at most one look-up is made for an answer.
+// happens to a request. Nothing on it writes to a store, and what memory cannot decide is looked up.
 //
 // A Verifier is safe for concurrent use.
 type Verifier struct {
