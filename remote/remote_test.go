@@ -224,7 +224,7 @@ func TestServiceKeyRevoked(t *testing.T) {
 func TestCache(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFleet(t, 1)
-		v := f.remote(public)
+		v := f.remote(public, remembers)
 		g, other := f.logIn(handstamp.ModeSession, "ada"), f.logIn(handstamp.ModeSession, "bob")
 		before := f.net.count("/v1/introspect")
 		for range 100 {
@@ -300,6 +300,9 @@ func TestF42_FloodThroughTheVerifier(t *testing.T) {
 	})
 }
 
+// remembers gives a Verifier a memory whatever the default of the build is.
+func remembers(o *remote.Options) { o.Verifier.CacheBytes = 16 << 20 }
+
 // TestPartition: cut off, a Verifier goes on for its lease and no longer; then it asks, and nobody answers. It never says
 // that a live session is over, and never accepts an ended one after the lease.
 func TestPartition(t *testing.T) {
@@ -307,7 +310,7 @@ func TestPartition(t *testing.T) {
 		t.Run(string(mode), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFleet(t, 1)
-				v := f.remote(public)
+				v := f.remote(public, remembers)
 				live, ended := f.logIn(mode, "ada"), f.logIn(mode, "ada")
 				want(t, "before", says(v, text(live)), "yes")
 				want(t, "before", says(v, text(ended)), "yes")
