@@ -128,7 +128,7 @@ func TestLease(t *testing.T) {
 		}
 	}
 	// A number that this node has not come to is not known here: no lease, and no reset either.
-	ahead := c.post("/v1/revocations/lease", renewal(v, m{"log": log, "applied": 1 << 52, "tag": "AAAAAAAAAAA"})).refused(503, "unavailable")
+	ahead := c.post("/v1/revocations/lease", renewal(v, m{"log": log, "applied": uint64(1 << 52), "tag": "AAAAAAAAAAA"})).refused(503, "unavailable")
 	if ahead.header.Get("Retry-After") != "1" {
 		t.Errorf("Retry-After = %q", ahead.header.Get("Retry-After"))
 	}
