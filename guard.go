@@ -196,6 +196,8 @@ func (v *Verifier) standing(ctx context.Context, g *guard) (goesOn, error) {
 	}
 	found, err := v.find.Find(ctx, Lookup{Session: g.session, SigningKey: g.signingKey})
 	switch {
+	case errors.Is(err, ErrNotFound) && v.guards.wasDue(g, v.now()): // swept as soon as it was over
+		return goesOn{}, denied(ReasonExpired, "absolute_end")
 	case errors.Is(err, ErrNotFound):
 		return goesOn{}, denied(ReasonInvalid, "unknown_session")
 	case err != nil:

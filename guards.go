@@ -223,6 +223,13 @@ func (s *guards) move(g *guard, said goesOn) {
 	heap.Fix(&s.due, g.place)
 }
 
+// wasDue reports whether a connection's session was known to end by now.
+func (s *guards) wasDue(g *guard, now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !g.due.IsZero() && !now.Before(g.due)
+}
+
 func (s *guards) close() {
 	s.mu.Lock()
 	s.closed = true
