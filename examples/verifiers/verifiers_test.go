@@ -71,28 +71,30 @@ func start(t *testing.T, program, dir, source string) *world {
 		}
 	}
 	w := &world{t: t, store: memory.New(), asked: map[string]int{}}
-	var api http.Handler
-	front := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+	front := httptest.NewUnstartedServer(nil) // its address has to be known before there is something to serve
+	t.Cleanup(front.Close)
+	url := "http://" + front.Listener.Addr().String()
+	ctx, secrets, quiet := t.Context(), [][]byte{[]byte("a secret of at least thirty-two bytes for tests")}, slog.New(slog.DiscardHandler)
+	var err error
+	w.ring, err = keyring.Open(ctx, w.store.Keys(), keyring.Options{Secrets: secrets})
+	w.must(err)
+	w.auth, err = handstamp.Open(ctx, w.store, handstamp.Options{PublicURL: url, Secrets: secrets, Keys: w.ring, Logger: quiet})
+	w.must(err)
+	t.Cleanup(func() { w.must(w.auth.Close()) })
+	w.accounts = account.New(w.auth, w.store)
+	w.role("editor", "posts:write")
+	api, err := server.Handler(w.auth, w.accounts, server.Options{PublicURL: url, Keys: w.ring, Logger: quiet})
+	w.must(err)
+	front.Config.Handler = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		w.mu.Lock()
 		w.asked[r.URL.Path]++
 		w.mu.Unlock()
 		if before := w.before.Load(); before == nil || !(*before)(rw, r) {
 			api.ServeHTTP(rw, r)
 		}
-	}))
-	t.Cleanup(front.Close)
-	ctx, secrets, quiet := t.Context(), [][]byte{[]byte("a secret of at least thirty-two bytes for tests")}, slog.New(slog.DiscardHandler)
-	var err error
-	w.ring, err = keyring.Open(ctx, w.store.Keys(), keyring.Options{Secrets: secrets})
-	w.must(err)
-	w.auth, err = handstamp.Open(ctx, w.store, handstamp.Options{PublicURL: front.URL, Secrets: secrets, Keys: w.ring, Logger: quiet})
-	w.must(err)
-	t.Cleanup(func() { w.must(w.auth.Close()) })
-	w.accounts = account.New(w.auth, w.store)
-	w.role("editor", "posts:write")
-	api, err = server.Handler(w.auth, w.accounts, server.Options{PublicURL: front.URL, Keys: w.ring, Logger: quiet})
-	w.must(err)
-	w.run(path, dir, source, front.URL)
+	})
+	front.Start()
+	w.run(path, dir, source, url)
 	return w
 }
 
