@@ -39,10 +39,12 @@ var arrows = map[string][]string{
 	"store/memory":    slices.Concat(backend(), []string{"store/transfer"}),
 	"store/sqlite":    slices.Concat(backend(), []string{"store/transfer"}),
 	"store/postgres":  slices.Concat(backend(), []string{"store/transfer"}),
-	"store/redis":     slices.Concat(backend(), []string{"store/transfer"}),
-	"store/tiered":    backend(),
+	"store/redis":     slices.Concat(backend(), []string{"store/transfer", "store/internal/codec"}),
+	"store/tiered":    slices.Concat(backend(), []string{"store/internal/codec"}),
 	"store/storetest": backend(),
 	"store/transfer":  backend(),
+
+	"store/internal/codec": slices.Concat(leaves, []string{"."}),
 
 	"store/storetest/transfertest": slices.Concat(backend(), []string{"store/transfer"}),
 

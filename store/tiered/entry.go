@@ -7,12 +7,12 @@ import (
 	"crypto/sha256"
 	"errors"
 	"maps"
-	"math"
 	"slices"
 
 	"github.com/handstamp/handstamp"
 	"github.com/handstamp/handstamp/id"
 	"github.com/handstamp/handstamp/permission"
+	"github.com/handstamp/handstamp/store/internal/codec"
 )
 
 // A copy is kept as
@@ -53,22 +53,22 @@ func newSealer(secrets [][]byte) *sealer {
 
 func mac(with []byte, key string, body []byte) []byte {
 	h := hmac.New(sha256.New, with)
-	var p packer
-	p.text(key)
-	h.Write(p.b)
+	var p codec.Packer
+	p.Text(key)
+	h.Write(p.B)
 	h.Write(body)
 	return h.Sum(nil)
 }
 
 // close writes a copy.
 func (s *sealer) close(key, log string, f handstamp.Found) []byte {
-	var p packer
-	p.text(log)
-	p.found(&f)
-	out := make([]byte, 0, 1+macLen+len(p.b))
+	var p codec.Packer
+	p.Text(log)
+	packFound(&p, &f)
+	out := make([]byte, 0, 1+macLen+len(p.B))
 	out = append(out, layout)
-	out = append(out, mac(s.keys[0], key, p.b)...)
-	return append(out, p.b...)
+	out = append(out, mac(s.keys[0], key, p.B)...)
+	return append(out, p.B...)
 }
 
 // open reads a copy, and the id of the log that its numbers are of.
@@ -80,154 +80,93 @@ func (s *sealer) open(key string, b []byte) (handstamp.Found, string, error) {
 	if !slices.ContainsFunc(s.keys, func(k []byte) bool { return hmac.Equal(sum, mac(k, key, body)) }) {
 		return handstamp.Found{}, "", errEntry
 	}
-	u := unpacker{b: string(body)}
-	log := u.text()
-	f := u.found()
-	if u.broken || len(u.b) > 0 {
+	u := codec.Unpacker{B: string(body)}
+	log := u.Text()
+	f := unpackFound(&u)
+	if u.Broken || len(u.B) > 0 {
 		return handstamp.Found{}, "", errEntry
 	}
 	return f, log, nil
 }
 
-func (p *packer) found(f *handstamp.Found) {
-	p.session(&f.Session)
-	p.subject(&f.Subject)
-	p.serviceKey(&f.ServiceKey)
-	p.flag(f.Roles != nil)
-	p.number(uint64(len(f.Roles)))
+func packFound(p *codec.Packer, f *handstamp.Found) {
+	p.Session(&f.Session)
+	packSubject(p, &f.Subject)
+	packServiceKey(p, &f.ServiceKey)
+	p.Flag(f.Roles != nil)
+	p.Number(uint64(len(f.Roles)))
 	for _, name := range slices.Sorted(maps.Keys(f.Roles)) {
-		p.text(name)
-		p.texts(f.Roles[name].List())
+		p.Text(name)
+		p.Texts(f.Roles[name].List())
 	}
-	p.number(f.SigningKeyEnded)
+	p.Number(f.SigningKeyEnded)
 }
 
-func (u *unpacker) found() (f handstamp.Found) {
-	f.Session = u.session()
-	f.Subject = u.subject()
-	f.ServiceKey = u.serviceKey()
-	if u.flag() {
+func unpackFound(u *codec.Unpacker) (f handstamp.Found) {
+	f.Session = u.Session()
+	f.Subject = unpackSubject(u)
+	f.ServiceKey = unpackServiceKey(u)
+	if u.Flag() {
 		f.Roles = permission.Table{}
 	}
-	for n := u.count(); n > 0 && f.Roles != nil; n-- {
-		name := u.text()
-		f.Roles[name] = permission.NewSet(u.texts()...)
+	for n := u.Count(); n > 0 && f.Roles != nil; n-- {
+		name := u.Text()
+		f.Roles[name] = permission.NewSet(u.Texts()...)
 	}
-	f.SigningKeyEnded = u.number()
+	f.SigningKeyEnded = u.Number()
 	return f
 }
 
-func (p *packer) session(s *handstamp.Session) {
-	p.text(string(s.ID))
-	p.text(string(s.User))
-	p.hash(s.Key)
-	p.text(string(s.Mode))
-	p.text(string(s.Transport))
-	p.flag(s.BrowserSession)
-	p.texts(s.Methods)
-	p.text(string(s.Claims))
-	p.time(s.CreatedAt)
-	p.time(s.AuthAt)
-	p.time(s.SeenAt)
-	p.signed(s.IdleTimeout.Microseconds())
-	p.time(s.ExpiresAt)
-	p.number(s.Stamp)
-	p.number(s.Changed)
-	p.number(uint64(s.Refresh.Generation))
-	p.hash(s.Refresh.Nonce)
-	p.time(s.Refresh.RotatedAt)
-	p.hash(s.Refresh.Request)
-	p.text(s.Refresh.IP)
-	p.text(s.Refresh.UserAgent)
-	p.text(s.IP)
-	p.text(s.UserAgent)
-	p.number(s.EndedBy)
-	p.time(s.EndedAt)
-	p.text(s.EndReason)
-	p.number(s.Version)
+func packSubject(p *codec.Packer, s *handstamp.Subject) {
+	p.Text(string(s.User))
+	p.Number(s.Ended)
+	p.Time(s.EndedAt)
+	p.Text(s.EndReason)
+	p.Number(s.Changed)
+	p.Number(s.AllEnded)
+	p.Time(s.AllEndedAt)
+	p.Number(s.Head)
+	p.Time(s.RestoredAt)
+	p.Flag(s.Disabled)
+	p.Flag(s.Deleted)
+	p.Texts(s.Grants.Roles)
+	p.Texts(s.Grants.Permissions)
+	p.Text(s.Email)
+	p.Flag(s.EmailVerified)
 }
 
-func (u *unpacker) session() (s handstamp.Session) {
-	s.ID = handstamp.SessionID(u.text())
-	s.User = handstamp.UserID(u.text())
-	s.Key = u.hash()
-	s.Mode = handstamp.Mode(u.text())
-	s.Transport = handstamp.Transport(u.text())
-	s.BrowserSession = u.flag()
-	s.Methods = u.texts()
-	s.Claims = u.bytes()
-	s.CreatedAt, s.AuthAt, s.SeenAt = u.time(), u.time(), u.time()
-	s.IdleTimeout = u.duration()
-	s.ExpiresAt = u.time()
-	s.Stamp, s.Changed = u.number(), u.number()
-	generation := u.number()
-	u.broken = u.broken || generation > math.MaxUint32
-	s.Refresh = handstamp.Family{
-		Generation: uint32(generation), Nonce: u.hash(), RotatedAt: u.time(), Request: u.hash(), IP: u.text(), UserAgent: u.text(),
-	}
-	s.IP, s.UserAgent = u.text(), u.text()
-	s.EndedBy, s.EndedAt, s.EndReason = u.number(), u.time(), u.text()
-	s.Version = u.number()
+func unpackSubject(u *codec.Unpacker) (s handstamp.Subject) {
+	s.User = handstamp.UserID(u.Text())
+	s.Ended, s.EndedAt, s.EndReason = u.Number(), u.Time(), u.Text()
+	s.Changed = u.Number()
+	s.AllEnded, s.AllEndedAt = u.Number(), u.Time()
+	s.Head, s.RestoredAt = u.Number(), u.Time()
+	s.Disabled, s.Deleted = u.Flag(), u.Flag()
+	s.Grants = handstamp.Grants{Roles: u.Texts(), Permissions: u.Texts()}
+	s.Email, s.EmailVerified = u.Text(), u.Flag()
 	return s
 }
 
-func (p *packer) subject(s *handstamp.Subject) {
-	p.text(string(s.User))
-	p.number(s.Ended)
-	p.time(s.EndedAt)
-	p.text(s.EndReason)
-	p.number(s.Changed)
-	p.number(s.AllEnded)
-	p.time(s.AllEndedAt)
-	p.number(s.Head)
-	p.time(s.RestoredAt)
-	p.flag(s.Disabled)
-	p.flag(s.Deleted)
-	p.texts(s.Grants.Roles)
-	p.texts(s.Grants.Permissions)
-	p.text(s.Email)
-	p.flag(s.EmailVerified)
+func packServiceKey(p *codec.Packer, k *handstamp.ServiceKey) {
+	p.Text(string(k.ID))
+	p.Hash(k.Hash)
+	p.Text(k.Name)
+	p.Texts(k.Permissions)
+	p.Time(k.CreatedAt)
+	p.Time(k.ExpiresAt)
+	p.Number(k.EndedBy)
+	p.Time(k.EndedAt)
+	p.Text(k.EndReason)
+	p.Number(k.Version)
 }
 
-func (u *unpacker) subject() (s handstamp.Subject) {
-	s.User = handstamp.UserID(u.text())
-	s.Ended, s.EndedAt, s.EndReason = u.number(), u.time(), u.text()
-	s.Changed = u.number()
-	s.AllEnded, s.AllEndedAt = u.number(), u.time()
-	s.Head, s.RestoredAt = u.number(), u.time()
-	s.Disabled, s.Deleted = u.flag(), u.flag()
-	s.Grants = handstamp.Grants{Roles: u.texts(), Permissions: u.texts()}
-	s.Email, s.EmailVerified = u.text(), u.flag()
-	return s
-}
-
-func (p *packer) serviceKey(k *handstamp.ServiceKey) {
-	p.text(string(k.ID))
-	p.hash(k.Hash)
-	p.text(k.Name)
-	p.texts(k.Permissions)
-	p.time(k.CreatedAt)
-	p.time(k.ExpiresAt)
-	p.number(k.EndedBy)
-	p.time(k.EndedAt)
-	p.text(k.EndReason)
-	p.number(k.Version)
-}
-
-func (u *unpacker) serviceKey() (k handstamp.ServiceKey) {
-	k.ID = id.ServiceKey(u.text())
-	k.Hash = u.hash()
-	k.Name = u.text()
-	k.Permissions = u.texts()
-	k.CreatedAt, k.ExpiresAt = u.time(), u.time()
-	k.EndedBy, k.EndedAt, k.EndReason = u.number(), u.time(), u.text()
-	k.Version = u.number()
+func unpackServiceKey(u *codec.Unpacker) (k handstamp.ServiceKey) {
+	k.ID = id.ServiceKey(u.Text())
+	k.Hash = u.Hash()
+	k.Name = u.Text()
+	k.Permissions = u.Texts()
+	k.CreatedAt, k.ExpiresAt = u.Time(), u.Time()
+	k.EndedBy, k.EndedAt, k.EndReason = u.Number(), u.Time(), u.Text()
+	k.Version = u.Number()
 	return k
-}
-
-func (u *unpacker) bytes() []byte {
-	if s := u.text(); s != "" {
-		return []byte(s)
-	}
-	return nil
 }

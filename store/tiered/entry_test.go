@@ -11,6 +11,7 @@ import (
 
 	"github.com/handstamp/handstamp"
 	"github.com/handstamp/handstamp/permission"
+	"github.com/handstamp/handstamp/store/internal/codec"
 	"github.com/handstamp/handstamp/token"
 )
 
@@ -119,21 +120,21 @@ func TestEntryHoldsNoSecret(t *testing.T) {
 // FuzzFound reads bodies that nobody has authenticated: no panic, and what can be read comes back.
 func FuzzFound(f *testing.F) {
 	for _, one := range []handstamp.Found{full(), {}} {
-		var p packer
-		p.found(&one)
-		f.Add(string(p.b))
+		var p codec.Packer
+		packFound(&p, &one)
+		f.Add(string(p.B))
 	}
 	f.Add("\xff\xff\xff\xff\xff\xff\xff\xff\xff\x7f")
 	f.Fuzz(func(t *testing.T, text string) {
-		u := unpacker{b: text}
-		found := u.found()
-		if u.broken || len(u.b) > 0 {
+		u := codec.Unpacker{B: text}
+		found := unpackFound(&u)
+		if u.Broken || len(u.B) > 0 {
 			return
 		}
-		var p packer
-		p.found(&found)
-		again := unpacker{b: string(p.b)}
-		if d := diff(found, again.found()); d != "" || again.broken {
+		var p codec.Packer
+		packFound(&p, &found)
+		again := codec.Unpacker{B: string(p.B)}
+		if d := diff(found, unpackFound(&again)); d != "" || again.Broken {
 			t.Errorf("written and read again (-want +got):\n%s", d)
 		}
 	})
