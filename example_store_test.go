@@ -12,6 +12,7 @@ import (
 	"github.com/handstamp/handstamp/id"
 	"github.com/handstamp/handstamp/jwt"
 	"github.com/handstamp/handstamp/store/memory"
+	"github.com/handstamp/handstamp/token"
 )
 
 // counted is a store that counts how often a credential is looked up.
@@ -84,6 +85,42 @@ func ExampleStanding() {
 	s := handstamp.Session{SeenAt: now.Add(-2 * time.Hour), IdleTimeout: time.Hour, ExpiresAt: now.Add(time.Hour)}
 	fmt.Println(handstamp.Live(s, handstamp.Subject{}, now), handstamp.Standing(s, handstamp.Subject{}, now))
 	// Output: false true
+}
+
+// A store that decides in Go asks Moves; one that decides in a statement says the same there. Unread adds the conditions
+// of a refresh whose session nobody has read.
+func ExampleRotation_Moves() {
+	now := time.Date(2027, 1, 2, 12, 0, 0, 0, time.UTC)
+	nonce := token.NewNonce().Hash()
+	found := handstamp.Found{
+		Session: handstamp.Session{ExpiresAt: now.Add(time.Hour), Refresh: handstamp.Family{Generation: 3, Nonce: nonce, RotatedAt: now}},
+		Subject: handstamp.Subject{Grants: handstamp.Grants{Permissions: []string{"notes:read"}}},
+	}
+	next := handstamp.Rotation{At: now, Family: handstamp.Family{Generation: 4, Nonce: nonce}}
+	fmt.Println(next.Moves(found, 3), next.Moves(found, 2))
+	next.Unread = &handstamp.Unread{RotatedBy: now.Add(-20 * time.Second), Weight: 512}
+	fmt.Println(next.Moves(found, 3)) // refreshed a moment ago: read it first
+	next.Unread.RotatedBy = now
+	fmt.Println(next.Moves(found, 3), found.Weight())
+	// Output:
+	// true false
+	// false
+	// true 13
+}
+
+// What processes have in common is set by the first; secrets change by lists that overlap.
+func ExampleSettings_Agree() {
+	var none handstamp.Settings
+	first, changed, err := none.Agree(handstamp.Settings{Lease: 2 * time.Second, Secrets: []string{"a"}})
+	fmt.Println(first.Lease, first.Secrets, changed, err)
+	next, changed, err := first.Agree(handstamp.Settings{Lease: 2 * time.Second, Secrets: []string{"b", "a"}})
+	fmt.Println(next.Secrets, changed, err)
+	_, _, err = next.Agree(handstamp.Settings{Secrets: []string{"c"}})
+	fmt.Println(errors.Is(err, handstamp.ErrConflict))
+	// Output:
+	// 2s [a] true <nil>
+	// [b a] true <nil>
+	// true
 }
 
 // A refresh moves a family on if it is where the engine saw it, and nowhere else.

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/handstamp/handstamp/jwt"
 	"github.com/handstamp/handstamp/revoke"
 	"github.com/handstamp/handstamp/token"
 )
@@ -26,6 +27,15 @@ const (
 func DecideRefresh(cur Family, generation uint32, request token.Hash, now time.Time, t Transport, grace time.Duration) Verdict {
 	return decideRefresh(cur, presented{generation: generation, request: request, now: now}, t, grace)
 }
+
+// UnreadWeight is the most that goes into a value token whose session was not read before.
+const UnreadWeight = unreadWeight
+
+// Heaviest is what is tried before such a refresh.
+func (a *Auth) Heaviest(now time.Time) jwt.Claims { return a.heaviest(now) }
+
+// Claims is what a value token says about a session.
+func (a *Auth) Claims(f Found, now time.Time) (jwt.Claims, error) { return a.claimsOf(f, now) }
 
 // Credential finds the credential in a request, for a public URL.
 func Credential(publicURL string, r *http.Request) (string, error) {

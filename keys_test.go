@@ -279,3 +279,27 @@ func TestWaitFleet(t *testing.T) {
 		}
 	})
 }
+
+// reloading are keys that read their store only while whoever waits for them is there.
+type reloading struct{ handstamp.Keys }
+
+func (k reloading) Reload(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return k.Keys.Reload(ctx)
+}
+
+// TestUnknownKeyOfWhoHangsUp: the one caller in a second who makes the keys be read may be gone. The others' tokens are
+// refused as before, and not left in doubt.
+func TestUnknownKeyOfWhoHangsUp(t *testing.T) {
+	e := newEngine(t, func(o *handstamp.Options) { o.Keys = reloading{o.Keys} })
+	other := newEngine(t, nil) // its keys are unknown here
+	text := other.start(t, "ada", handstamp.ModeToken).AccessToken.Reveal()
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, ctx := range []context.Context{gone, t.Context(), gone, t.Context()} {
+		_, err := e.VerifyToken(ctx, text)
+		wantReason(t, err, handstamp.ReasonInvalid)
+	}
+}

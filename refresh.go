@@ -8,11 +8,13 @@ import (
 	"maps"
 	"math"
 	"net/netip"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/handstamp/handstamp/audit"
 	"github.com/handstamp/handstamp/id"
+	"github.com/handstamp/handstamp/jwt"
 	"github.com/handstamp/handstamp/revoke"
 	"github.com/handstamp/handstamp/token"
 )
@@ -77,6 +79,9 @@ func (a *Auth) Refresh(ctx context.Context, r RefreshRequest) (Grant, error) {
 	if err != nil {
 		return Grant{}, denied(ReasonInvalid, "refresh_mac")
 	}
+	if g, err := a.rotateUnread(ctx, r, t); !errors.Is(err, ErrConflict) {
+		return g, err
+	}
 	for range maxRefreshTries {
 		g, err := a.refreshOnce(ctx, r, t)
 		if !errors.Is(err, ErrConflict) {
@@ -84,6 +89,47 @@ func (a *Auth) Refresh(ctx context.Context, r RefreshRequest) (Grant, error) {
 		}
 	}
 	return Grant{}, &UnavailableError{Err: errors.New("this session is refreshed too often at once")}
+}
+
+// unreadWeight is the most that a refresh may put into a value token without having seen it before; see [Found.Weight].
+const unreadWeight = 512
+
+// rotateUnread is the usual refresh in one statement: the token is the current one of a session that is alive, its
+// rotation is not young, nobody has to be asked for roles or claims, and a value token can be made of whatever the answer
+// says. Then what decideRefresh would say is known without reading. Whatever is not so is ErrConflict, nothing has
+// happened, and it is read and decided.
+func (a *Auth) rotateUnread(ctx context.Context, r RefreshRequest, t token.RefreshToken) (Grant, error) {
+	if a.opt.Permissions != nil || a.opt.Claims != nil || a.opt.Keys == nil || t.Generation == math.MaxUint32 {
+		return Grant{}, ErrConflict
+	}
+	now, err := a.issueTime()
+	if err != nil {
+		return Grant{}, err
+	}
+	if _, err := a.mint(a.heaviest(now), TransportCookie, now); err != nil {
+		return Grant{}, ErrConflict
+	}
+	rotation := a.rotation(r, t, now, nil)
+	rotation.Unread = &Unread{RotatedBy: now.Add(-a.opt.Refresh.Grace), Weight: unreadWeight}
+	after, err := a.store.Sessions().Rotate(ctx, id.SessionFromBytes(t.Session), t.Generation, rotation)
+	if errors.Is(err, ErrConflict) {
+		return Grant{}, ErrConflict
+	}
+	if err != nil {
+		return Grant{}, fmt.Errorf("rotate: %w", err)
+	}
+	return a.grant(after, secrets{nonce: t.Nonce}, now)
+}
+
+// heaviest is the largest content of a value token that weighs at most unreadWeight: the longest user id, each character
+// of it escaped, and everything that weighs twice, since what a permission of one's own grants is in two lists.
+func (a *Auth) heaviest(now time.Time) jwt.Claims {
+	const user, number = `""""""""""""""""`, 1<<53 - 1
+	return jwt.Claims{
+		Issuer: a.opt.Token.Issuer, Subject: strings.Repeat(user, 8), Audience: []string{a.opt.Token.Audience}, ClientID: a.opt.Token.Audience,
+		ExpiresAt: now, IssuedAt: now, NotBefore: now, ID: newTokenID(), Session: string(id.NewSession(now)), AuthTime: now,
+		Methods: []string{""}, Roles: []string{""}, Grants: []string{""}, Permissions: []string{strings.Repeat("-", 2*unreadWeight)}, AsOf: number,
+	}
 }
 
 func (a *Auth) refreshOnce(ctx context.Context, r RefreshRequest, t token.RefreshToken) (Grant, error) {
@@ -151,17 +197,7 @@ func (a *Auth) rotate(ctx context.Context, r RefreshRequest, found Found, t toke
 	if err := a.tryToMint(found, now); err != nil {
 		return Grant{}, err
 	}
-	rotation := Rotation{
-		At: now, Claims: claims,
-		Family: Family{
-			Generation: t.Next().Generation, Nonce: s.Refresh.Nonce, RotatedAt: now, Request: hashKey(r.IdempotencyKey),
-			IP: r.Client.IP, UserAgent: cut(r.Client.UserAgent, maxUserAgentBytes),
-		},
-	}
-	if !r.Background {
-		rotation.SeenAt = now
-	}
-	after, err := a.store.Sessions().Rotate(ctx, s.ID, s.Refresh.Generation, rotation)
+	after, err := a.store.Sessions().Rotate(ctx, s.ID, s.Refresh.Generation, a.rotation(r, t, now, claims))
 	if errors.Is(err, ErrConflict) {
 		return Grant{}, ErrConflict
 	}
@@ -169,6 +205,21 @@ func (a *Auth) rotate(ctx context.Context, r RefreshRequest, found Found, t toke
 		return Grant{}, fmt.Errorf("rotate: %w", err)
 	}
 	return a.grant(after, secrets{nonce: t.Nonce}, now)
+}
+
+// rotation is what the refresh with a token writes.
+func (a *Auth) rotation(r RefreshRequest, t token.RefreshToken, now time.Time, claims []byte) Rotation {
+	n := Rotation{
+		At: now, Claims: claims,
+		Family: Family{
+			Generation: t.Next().Generation, Nonce: t.Nonce.Hash(), RotatedAt: now, Request: hashKey(r.IdempotencyKey),
+			IP: r.Client.IP, UserAgent: cut(r.Client.UserAgent, maxUserAgentBytes),
+		},
+	}
+	if !r.Background {
+		n.SeenAt = now
+	}
+	return n
 }
 
 // again gives what was given before: the current generation, derived once more, and a new access token with the roles

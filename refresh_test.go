@@ -137,9 +137,9 @@ func holdFirst(h *hooked, op string) (arrived, release chan struct{}) {
 // TestJ17_RefreshRacesNewSecrets: a refresh that was decided before a password change and is written after it must not
 // put the old family back, nor get anything for the old token.
 func TestJ17_RefreshRacesNewSecrets(t *testing.T) {
-	for _, b := range backends() {
+	for _, b := range refreshing() {
 		t.Run(b.name, func(t *testing.T) {
-			e := setup{store: b.open(t)}.open(t)
+			e := setup{store: b.open(t), change: b.read}.open(t)
 			for range 3 { // a fresh family, and ones that were renewed before
 				g := e.start(t, "ada", handstamp.ModeHybrid)
 				arrived, release := holdFirst(e.store, "Rotate")

@@ -106,9 +106,8 @@ type Sessions interface {
 	Subject(ctx context.Context, u UserID) (Subject, error)
 	// List returns live sessions, newest first (by id, descending).
 	List(ctx context.Context, f SessionFilter) ([]Session, error)
-	// Rotate moves a family one generation on if, in one atomic step, the session's generation is from and the session
-	// is alive ([Live]) at r.At. Otherwise it changes nothing and answers ErrConflict. It returns what Find would return
-	// in the snapshot of the change.
+	// Rotate moves a family on if it may in one atomic step, see [Rotation.Moves]. Otherwise it changes nothing and answers
+	// ErrConflict. It returns what Find would return in the snapshot of the change.
 	Rotate(ctx context.Context, s SessionID, from uint32, r Rotation) (Found, error)
 	// Touch moves SeenAt forward of sessions that stand at that time ([Standing]: the idle end does not count, since who
 	// noted the activity found the session alive, by activity that may not have been written yet); never backwards, and
@@ -132,9 +131,22 @@ type SessionFilter struct {
 // Rotation is what a refresh writes.
 type Rotation struct {
 	At     time.Time // the time of the refresh
-	Family Family    // the state after it; its Generation is larger than from
+	Family Family    // the state after it; its Generation is larger than from, its Nonce the family's as it is
 	SeenAt time.Time // new last activity; zero leaves it (a refresh in the background)
 	Claims []byte    // the application's claims as of now
+	// Unread is set by a refresh that decides without having read the session: nil is one that has.
+	Unread *Unread
+}
+
+// Unread are the further conditions of a [Rotation] of a session that nobody has read, so that one statement is the whole
+// refresh.
+type Unread struct {
+	// RotatedBy is the latest time of the rotation before. Of a younger one it has to be asked whether the same token is
+	// to be given again.
+	RotatedBy time.Time
+	// Weight is the most that goes into the value token, see [Found.Weight]. Of more it has to be asked whether a token can
+	// be made of it at all, before the one that the client has is spent.
+	Weight int
 }
 
 // Values keeps what [Data] writes: named values of sessions, in a table of their own. A session's new secrets and its
@@ -175,14 +187,6 @@ type Carrying struct {
 	Names    []string
 	Limit    int // of all names and values of To, in bytes
 	Now      time.Time
-}
-
-// Swept is the one rule for which records of sessions Sweep deletes: those whose absolute end is before now, and those
-// without a user as soon as they are over, since nothing refers to them but their own token. Activity may be written a
-// little late, so an idle end counts five minutes after.
-func Swept(s Session, now time.Time) bool {
-	over := s.EndedBy != 0 || s.IdleTimeout != 0 && s.SeenAt.Add(s.IdleTimeout+5*time.Minute).Before(now)
-	return s.ExpiresAt.Before(now) || s.IsAnonymous() && over
 }
 
 // UnitOfWork runs fn in one transaction: everything is durable when Do returns nil, and nothing has happened otherwise,
@@ -244,16 +248,4 @@ func (a Appended) Last() uint64 {
 		return 0
 	}
 	return a.Events[len(a.Events)-1].Seq
-}
-
-// Live is the one rule for when a session's record counts as alive, for stores that must decide it in a statement and
-// for those that call it: it stands, and its idle end is not reached at now. The end itself is over.
-func Live(s Session, sub Subject, now time.Time) bool {
-	return Standing(s, sub, now) && (s.IdleTimeout == 0 || now.Before(s.SeenAt.Add(s.IdleTimeout)))
-}
-
-// Standing is [Live] but for the idle end: no tombstone, no later end of its user or of everybody, the user enabled, and
-// the absolute end not reached at now.
-func Standing(s Session, sub Subject, now time.Time) bool {
-	return s.EndedBy == 0 && !sub.Disabled && !sub.Deleted && s.Stamp >= sub.stamp() && now.Before(s.ExpiresAt)
 }

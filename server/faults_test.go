@@ -109,6 +109,13 @@ func (d downSessions) Find(ctx context.Context, l handstamp.Lookup) (handstamp.F
 	return d.Sessions.Find(ctx, l)
 }
 
+func (d downSessions) Rotate(ctx context.Context, s handstamp.SessionID, from uint32, r handstamp.Rotation) (handstamp.Found, error) {
+	if d.down.Load() {
+		return handstamp.Found{}, errors.New(cause)
+	}
+	return d.Sessions.Rotate(ctx, s, from, r)
+}
+
 type downWork struct {
 	handstamp.UnitOfWork[handstamp.Tx]
 	down *atomic.Bool

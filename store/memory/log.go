@@ -147,20 +147,14 @@ func (v eventLog) Watch(ctx context.Context, wake func()) error {
 
 // settle is Settle inside a unit.
 func (t *tx) settle(want handstamp.Settings) (handstamp.Settings, error) {
-	shares := slices.ContainsFunc(want.Secrets, func(f string) bool { return slices.Contains(t.meta.secrets, f) })
-	if len(want.Secrets) > 0 && len(t.meta.secrets) > 0 && !shares {
-		return handstamp.Settings{}, handstamp.ErrConflict
+	kept := handstamp.Settings{
+		Lease: t.meta.lease, Secrets: t.meta.secrets, Durability: handstamp.Durability{Class: handstamp.Volatile, Named: true},
 	}
-	if t.meta.lease == 0 {
-		t.meta.lease = want.Lease
+	agreed, _, err := kept.Agree(want)
+	if err != nil {
+		return handstamp.Settings{}, err
 	}
-	// Whoever is told another lease does not start, so its secrets are none of the fleet's.
-	if len(want.Secrets) > 0 && (want.Lease == 0 || want.Lease == t.meta.lease) {
-		t.meta.secrets = slices.Clone(want.Secrets)
-	}
-	return handstamp.Settings{
-		Lease:      t.meta.lease,
-		Secrets:    slices.Clone(t.meta.secrets),
-		Durability: handstamp.Durability{Class: handstamp.Volatile, Named: true},
-	}, nil
+	t.meta.lease, t.meta.secrets = agreed.Lease, agreed.Secrets
+	agreed.Secrets = slices.Clone(agreed.Secrets)
+	return agreed, nil
 }

@@ -290,14 +290,18 @@ func (v overSessions) Rotate(
 	if err != nil {
 		return handstamp.Found{}, err
 	}
-	if kept == nil || !rotates(*kept, sub, from, r) {
+	if kept == nil {
 		return handstamp.Found{}, handstamp.ErrConflict
 	}
-	after := rotated(*kept, r)
-	f, err := v.o.found(ctx, after, sub, "")
+	f, err := v.o.found(ctx, *kept, sub, "")
 	if err != nil {
 		return handstamp.Found{}, err // before anything was written: whoever asks again finds the same generation
 	}
+	if !r.Moves(f, from) {
+		return handstamp.Found{}, handstamp.ErrConflict
+	}
+	after := rotated(*kept, r)
+	f.Session = ownedSession(after)
 	v.o.write(map[handstamp.SessionID]change[*handstamp.Session]{sid: {value: &after}})
 	return f, nil
 }

@@ -148,7 +148,7 @@ func TestOverForeignEventsElsewhere(t *testing.T) {
 			return len(all) > 0
 		},
 		"Rotate": func(s *memory.Overlay, r handstamp.Session) bool {
-			_, err := s.Sessions().Rotate(t.Context(), r.ID, 1, handstamp.Rotation{At: at(6), Family: handstamp.Family{Generation: 2}})
+			_, err := s.Sessions().Rotate(t.Context(), r.ID, 1, handstamp.Rotation{At: at(6), Family: handstamp.Family{Generation: 2, Nonce: r.Refresh.Nonce}})
 			if err != nil && !errors.Is(err, handstamp.ErrConflict) {
 				t.Errorf("Rotate = %v", err)
 			}

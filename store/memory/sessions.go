@@ -161,24 +161,16 @@ func (v sessions) Rotate(
 			return handstamp.ErrConflict
 		}
 		sub := t.subject(kept.User)
-		if !rotates(*kept, sub, from, r) {
+		f = handstamp.Found{Session: *kept, Subject: ownedSubject(sub), Roles: definitions(t.d.table, &sub)}
+		if !r.Moves(f, from) {
 			return handstamp.ErrConflict
 		}
 		after := rotated(*kept, r)
 		t.sessions.put(sid, &after)
-		f = handstamp.Found{
-			Session: ownedSession(after),
-			Subject: ownedSubject(sub),
-			Roles:   definitions(t.d.table, &sub),
-		}
+		f.Session = ownedSession(after)
 		return nil
 	})
 	return f, err
-}
-
-// rotates is the condition of a refresh.
-func rotates(s handstamp.Session, sub handstamp.Subject, from uint32, r handstamp.Rotation) bool {
-	return s.Refresh.Generation == from && handstamp.Live(s, sub, r.At)
 }
 
 // rotated is the record after a refresh. The version moves: whoever read the record before and writes it back would

@@ -83,3 +83,7 @@ func subjectInto(u *handstamp.Subject) []any {
 // tables are kept by.
 const rolesOf = `(SELECT json_object_agg(r.name, to_json(r.permissions) ORDER BY r.name) FROM @roles AS r
 	WHERE r.name = ANY (u.roles))::text`
+
+// weight is handstamp.Found.Weight, and counts a little more: lists, and definitions as rolesOf has read them, as JSON.
+const weight = `(octet_length(to_json(s.methods)::text) + coalesce(octet_length(to_json(s.roles)::text), 0)
+	+ coalesce(octet_length(to_json(s.permissions)::text), 0) + coalesce(octet_length(s.definitions), 0))`

@@ -131,15 +131,18 @@ func (v *sessions) List(ctx context.Context, f handstamp.SessionFilter) ([]hands
 	return found, nil
 }
 
-// rotate moves a family on in one statement. What decides, and what is answered, is what "seen" read in one snapshot. If
-// somebody changed the session since, the version is another one, and nothing is written: the update would otherwise go
+// rotate moves a family on in one statement, by handstamp.Rotation.Moves; $13 is set if the session was not read before.
+// What decides, and what is answered, is what "read" read in one snapshot; "seen" is that and what it comes to. If somebody changed the session since, the version is another one, and nothing is written: the update would otherwise go
 // on with the new row of the session and the old rows of everything else, and a number of the new row would vouch for
 // what the old ones have missed. Then it is looked at again.
-const rotate = `WITH seen AS MATERIALIZED (
-	SELECT s.id, s.version, s.generation = $3 AND ` + alive + ` AS good, set_config('lock_timeout', $12, true), ` + subjectColumns + `, ` + rolesOf + ` AS definitions
+const rotate = `WITH read AS MATERIALIZED (
+	SELECT s.id, s.version, s.rotated_at, s.methods, s.generation = $3 AND s.nonce_hash = $5 AND ` + alive + ` AS moves,
+	set_config('lock_timeout', $12, true), ` + subjectColumns + `, ` + rolesOf + ` AS definitions
 	FROM @sessions AS s JOIN @log AS l ON l.id = 1 LEFT JOIN @subjects AS u ON u.user_id = s.user_id WHERE s.id = $2
+), seen AS MATERIALIZED (
+	SELECT s.*, coalesce(s.moves AND ($13::bigint IS NULL OR s.rotated_at <= $13 AND ` + weight + ` <= $14::bigint), false) AS good FROM read AS s
 ), moved AS (
-	UPDATE @sessions AS s SET generation = $4, nonce_hash = $5, rotated_at = $6, request_hash = $7,
+	UPDATE @sessions AS s SET generation = $4, rotated_at = $6, request_hash = $7,
 	refresh_ip = $8, refresh_agent = $9, seen_at = greatest(s.seen_at, $10), claims = $11, version = s.version + 1
 	FROM seen WHERE s.id = seen.id AND s.version = seen.version AND seen.good RETURNING ` + sessionColumns + `
 ) SELECT seen.good, s.*, seen.pg_is_in_recovery, seen.ended, seen.ended_at, seen.end_reason, seen.changed, seen.all_ended,
@@ -153,7 +156,10 @@ var errContended = errors.New("others kept changing the session")
 func (v *sessions) Rotate(ctx context.Context, id handstamp.SessionID, from uint32, r handstamp.Rotation) (handstamp.Found, error) {
 	args := []any{
 		micros(r.At), string(id), int64(from), int64(r.Family.Generation), blob(r.Family.Nonce), micros(r.Family.RotatedAt),
-		blob(r.Family.Request), said(r.Family.IP), said(r.Family.UserAgent), micros(r.SeenAt), r.Claims, milliseconds(v.s.limits.lock),
+		blob(r.Family.Request), said(r.Family.IP), said(r.Family.UserAgent), micros(r.SeenAt), r.Claims, milliseconds(v.s.limits.lock), nil, nil,
+	}
+	if r.Unread != nil {
+		args[12], args[13] = micros(r.Unread.RotatedBy), int64(r.Unread.Weight)
 	}
 	err := errContended
 	var f handstamp.Found

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 	"strconv"
 	"time"
 
@@ -24,25 +23,6 @@ const (
 func (s *Store) settingsInto(kept *handstamp.Settings) []any {
 	kept.Durability = s.durability
 	return []any{asDuration(&kept.Lease), asList(&kept.Secrets)}
-}
-
-// agree merges what a process wants into what is kept, and says whether that changes it.
-func agree(kept, want handstamp.Settings) (handstamp.Settings, bool, error) {
-	agreed := kept
-	if len(want.Secrets) > 0 {
-		shares := slices.ContainsFunc(want.Secrets, func(s string) bool { return slices.Contains(kept.Secrets, s) })
-		if len(kept.Secrets) > 0 && !shares {
-			return kept, false, handstamp.ErrConflict
-		}
-	}
-	if kept.Lease == 0 {
-		agreed.Lease = want.Lease
-	}
-	// Whoever is told another lease does not start, so its secrets are none of the fleet's.
-	if len(want.Secrets) > 0 && (want.Lease == 0 || want.Lease == agreed.Lease) {
-		agreed.Secrets = slices.Clone(want.Secrets)
-	}
-	return agreed, agreed.Lease != kept.Lease || !slices.Equal(agreed.Secrets, kept.Secrets), nil
 }
 
 // Settle implements handstamp.Store. It writes only if something is new. The durability that it states is what the
@@ -67,7 +47,7 @@ func (s *Store) settled(ctx context.Context, want handstamp.Settings) (handstamp
 	if err := s.row(ctx, selectSettings, nil, s.settingsInto(&kept)...); err != nil {
 		return kept, err
 	}
-	agreed, changed, err := agree(kept, want)
+	agreed, changed, err := kept.Agree(want)
 	if err == nil && changed {
 		err = errUnsettled
 	}
@@ -81,7 +61,7 @@ func (s *Store) settle(ctx context.Context, want handstamp.Settings) (agreed han
 			return err
 		}
 		var changed bool
-		if agreed, changed, err = agree(kept, want); err != nil || !changed {
+		if agreed, changed, err = kept.Agree(want); err != nil || !changed {
 			return err
 		}
 		return u.swap(ctx, errNoLog, "UPDATE @log AS l SET lease = $1, secrets = $2 WHERE l.id = 1",

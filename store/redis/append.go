@@ -206,7 +206,11 @@ func (y *trial) everyone(ctx context.Context) ([]handstamp.Session, error) {
 	a, s := y.u.a, y.u.s
 	if !a.counted {
 		var err error
-		a.everyone, err = s.everyone(ctx, maxUsers, func(user handstamp.UserID) (handstamp.Subject, error) { return y.subject(ctx, user) })
+		a.everyone, err = s.everyone(ctx, maxUsers, func(r record) (bool, error) {
+			sub, err := y.subject(ctx, r.User)
+			now, _ := after(r.Session, slices.Concat(y.u.events, y.given)) // an event of this unit may have spared it
+			return stands(now, sub), err
+		})
 		if errors.Is(err, errMany) {
 			return nil, y.u.restart(func(ctx context.Context) error { return s.countEveryone(ctx, a) })
 		}
@@ -292,16 +296,16 @@ func (y *trial) subject(ctx context.Context, user handstamp.UserID) (handstamp.S
 func (s *Store) countEveryone(ctx context.Context, a *attempt) error {
 	a.counted, a.subjects = true, make(map[handstamp.UserID]handstamp.Subject)
 	var err error
-	a.everyone, err = s.everyone(ctx, maxCounted+1, func(user handstamp.UserID) (handstamp.Subject, error) {
-		sub, known := a.subjects[user]
+	a.everyone, err = s.everyone(ctx, maxCounted+1, func(r record) (bool, error) {
+		sub, known := a.subjects[r.User]
 		if !known {
 			var err error
-			if sub, err = s.base.Sessions().Subject(ctx, user); err != nil {
-				return sub, fmt.Errorf("read the subject of a session: %w", err)
+			if sub, err = s.base.Sessions().Subject(ctx, r.User); err != nil {
+				return false, fmt.Errorf("read the subject of a session: %w", err)
 			}
-			a.subjects[user] = sub
+			a.subjects[r.User] = sub
 		}
-		return sub, nil
+		return stands(r.Session, sub), nil
 	})
 	if err != nil && ctx.Err() == nil {
 		a.everyone, a.subjects, a.uncounted = nil, nil, true
@@ -313,10 +317,11 @@ func (s *Store) countEveryone(ctx context.Context, a *attempt) error {
 // errMany says that sessions are of more users than are to be looked at.
 var errMany = errors.New("redis: too many users")
 
-// everyone reads sessions that may be live, no more than are counted.
-func (s *Store) everyone(
-	ctx context.Context, users int, subject func(handstamp.UserID) (handstamp.Subject, error),
-) ([]record, error) {
+// stands says that no end of its user or of everybody has hit a session.
+func stands(s handstamp.Session, sub handstamp.Subject) bool { return s.Stamp >= max(sub.Ended, sub.AllEnded) }
+
+// everyone reads sessions that may be live, no more than are counted, and of no more users than are to be looked at.
+func (s *Store) everyone(ctx context.Context, users int, stands func(record) (bool, error)) ([]record, error) {
 	var all []record
 	seen := make(map[handstamp.UserID]bool)
 	for _, mode := range []string{"n", "a"} {
@@ -336,11 +341,11 @@ func (s *Store) everyone(
 				if seen[r.User] = true; len(seen) > users {
 					return nil, errMany
 				}
-				sub, err := subject(r.User)
+				ok, err := stands(r)
 				if err != nil {
 					return nil, err
 				}
-				if r.Stamp >= max(sub.Ended, sub.AllEnded) {
+				if ok {
 					all = append(all, r)
 				}
 			}

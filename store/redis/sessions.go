@@ -130,19 +130,19 @@ func (v sessions) Rotate(
 		if err != nil {
 			return handstamp.Found{}, fmt.Errorf("refresh: %w", err)
 		}
-		if l.record.Refresh.Generation != from || !handstamp.Live(l.record.Session, l.sub, r.At) {
-			return handstamp.Found{}, handstamp.ErrConflict
-		}
-		was := l.record
-		l.record.Session = rotated(l.record.Session, r)
 		f, err := v.s.found(ctx, l, "")
 		if err != nil {
 			return handstamp.Found{}, err // before anything was written: whoever asks again finds the same generation
 		}
+		if !r.Moves(f, from) {
+			return handstamp.Found{}, handstamp.ErrConflict
+		}
+		was := l.record
+		f.Session = rotated(l.record.Session, r)
 		w := v.s.c.write(l.at.age)
 		w.only(l.at.seq)
 		w.guarded()
-		w.put(was, l.record.Session)
+		w.put(was, f.Session)
 		got, err := w.run(ctx)
 		if err != nil {
 			return handstamp.Found{}, fmt.Errorf("refresh: %w", err)

@@ -175,7 +175,7 @@ func TestTransferClosed(t *testing.T) {
 				return err
 			},
 			"Rotate": func() error {
-				_, err := b.Sessions().Rotate(t.Context(), s.ID, 1, handstamp.Rotation{At: at(2), Family: handstamp.Family{Generation: 2}})
+				_, err := b.Sessions().Rotate(t.Context(), s.ID, 1, handstamp.Rotation{At: at(2), Family: handstamp.Family{Generation: 2, Nonce: s.Refresh.Nonce}})
 				return err
 			},
 			"Touch":  func() error { return b.Sessions().Touch(t.Context(), map[handstamp.SessionID]time.Time{s.ID: at(3)}) },

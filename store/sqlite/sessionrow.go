@@ -78,3 +78,6 @@ func subjectInto(u *handstamp.Subject) []any {
 // rolesOf is a JSON object of the definitions of the roles that subject u has.
 const rolesOf = `(SELECT json_group_object(r.name, json(r.permissions)) FROM handstamp_roles AS r
 	WHERE r.name IN (SELECT value FROM json_each(u.roles)))`
+
+// weight is handstamp.Found.Weight, and counts a little more: lists and definitions as JSON. u may be absent.
+const weight = `(length(CAST(s.methods AS BLOB)) + coalesce(length(u.roles) + length(u.permissions) + length(` + rolesOf + `), 0))`

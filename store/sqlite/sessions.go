@@ -157,20 +157,24 @@ func (v *sessions) List(ctx context.Context, f handstamp.SessionFilter) ([]hands
 	return found, nil
 }
 
-// rotate moves a family on in one statement.
-const rotate = `UPDATE handstamp_sessions AS s SET generation = ?4, nonce_hash = ?5, rotated_at = ?6, request_hash = ?7,
+// rotate moves a family on in one statement, by handstamp.Rotation.Moves; ?12 is set if the session was not read before.
+const rotate = `UPDATE handstamp_sessions AS s SET generation = ?4, rotated_at = ?6, request_hash = ?7,
 	refresh_ip = ?8, refresh_agent = ?9, seen_at = max(s.seen_at, ?10), claims = ?11, version = s.version + 1
-	WHERE s.id = ?2 AND s.generation = ?3 AND EXISTS (
+	WHERE s.id = ?2 AND s.generation = ?3 AND s.nonce_hash = ?5 AND EXISTS (
 		SELECT 1 FROM handstamp_log AS l LEFT JOIN handstamp_subjects AS u ON u.user = s.user
-		WHERE l.id = 1 AND ` + alive + `)`
+		WHERE l.id = 1 AND ` + alive + ` AND (?12 IS NULL OR s.rotated_at <= ?12 AND ` + weight + ` <= ?13))`
 
 // Rotate implements handstamp.Sessions.
 func (v *sessions) Rotate(ctx context.Context, id handstamp.SessionID, from uint32, r handstamp.Rotation) (handstamp.Found, error) {
+	var unread, heaviest any
+	if r.Unread != nil {
+		unread, heaviest = micros(r.Unread.RotatedBy), r.Unread.Weight
+	}
 	var f handstamp.Found
 	err := v.s.do(ctx, func(u *unit) error {
 		err := u.change(handstamp.ErrConflict, rotate, micros(r.At), string(id), int64(from), int64(r.Family.Generation),
 			blob(r.Family.Nonce), micros(r.Family.RotatedAt), blob(r.Family.Request), r.Family.IP, r.Family.UserAgent,
-			micros(r.SeenAt), raw(r.Claims))
+			micros(r.SeenAt), raw(r.Claims), unread, heaviest)
 		if err != nil {
 			return err
 		}

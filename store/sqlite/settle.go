@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 	"strconv"
 	"time"
 
@@ -24,25 +23,6 @@ func settingsOf(row rower) (handstamp.Settings, error) {
 	return kept, err
 }
 
-// agree merges what a process wants into what is kept, and says whether that changes it.
-func agree(kept, want handstamp.Settings) (handstamp.Settings, bool, error) {
-	agreed := kept
-	if len(want.Secrets) > 0 {
-		shares := slices.ContainsFunc(want.Secrets, func(s string) bool { return slices.Contains(kept.Secrets, s) })
-		if len(kept.Secrets) > 0 && !shares {
-			return kept, false, handstamp.ErrConflict
-		}
-	}
-	if kept.Lease == 0 {
-		agreed.Lease = want.Lease
-	}
-	// Whoever is told another lease does not start, so its secrets are none of the fleet's.
-	if len(want.Secrets) > 0 && (want.Lease == 0 || want.Lease == agreed.Lease) {
-		agreed.Secrets = slices.Clone(want.Secrets)
-	}
-	return agreed, agreed.Lease != kept.Lease || !slices.Equal(agreed.Secrets, kept.Secrets), nil
-}
-
 // Settle implements handstamp.Store. It writes only if something is new.
 func (s *Store) Settle(ctx context.Context, want handstamp.Settings) (handstamp.Settings, error) {
 	want.Lease = want.Lease.Truncate(time.Microsecond) // as it is stored
@@ -51,7 +31,7 @@ func (s *Store) Settle(ctx context.Context, want handstamp.Settings) (handstamp.
 		if err != nil {
 			return kept, err
 		}
-		agreed, changed, err := agree(kept, want)
+		agreed, changed, err := kept.Agree(want)
 		if err == nil && changed {
 			err = errStale
 		}
@@ -76,7 +56,7 @@ func (s *Store) settle(ctx context.Context, want handstamp.Settings) (agreed han
 			return err
 		}
 		var changed bool
-		if agreed, changed, err = agree(kept, want); err != nil || !changed {
+		if agreed, changed, err = kept.Agree(want); err != nil || !changed {
 			return err
 		}
 		return u.change(errNoLog, "UPDATE handstamp_log SET lease = ?, secrets = ? WHERE id = 1",

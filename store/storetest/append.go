@@ -25,6 +25,7 @@ func eventRules() []rule[SessionStore] {
 		{"role_change", "role/change takes a number and touches no record", changesRole},
 		{"except_alive", "a spared session that is alive carries the event's number and lives on", sparesAlive},
 		{"except_dead", "a session that is over is not spared, or a second event would revive what the first ended", sparesNoDead},
+		{"except_then_all", "what one event of a unit spares, the next one may end: it is counted and over", sparesThenAll},
 		{"except_foreign", "another user's session and an unknown one are not spared, and are left alone", sparesNoForeign},
 		{"except_other_kinds", "only a user/end event spares", sparesInUserEndOnly},
 		{"except_forgotten", "a second user/end without an exception ends the session that the first one spared", sparesOnce},

@@ -146,8 +146,13 @@ func (m *model) rotate() string {
 	if m.rnd.IntN(3) == 0 {
 		r.SeenAt = time.Time{}
 	}
+	fits := true
+	if m.rnd.IntN(2) == 0 {
+		by := at(m.minute - m.rnd.IntN(20))
+		r.Unread, fits = &handstamp.Unread{RotatedBy: by, Weight: 1 << 20}, !s.Refresh.RotatedAt.After(by)
+	}
 	f, err := m.s.Sessions().Rotate(m.t.Context(), s.ID, from, r)
-	if want := from == s.Refresh.Generation && m.alive(s, r.At); (err == nil) != want || err != nil && !errors.Is(err, handstamp.ErrConflict) {
+	if want := from == s.Refresh.Generation && fits && m.alive(s, r.At); (err == nil) != want || err != nil && !errors.Is(err, handstamp.ErrConflict) {
 		m.t.Errorf("Rotate(from %d) of %+v = %v", from, s, err)
 	}
 	if err == nil {

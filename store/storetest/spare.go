@@ -53,6 +53,17 @@ func sparesNoDead(t *testing.T, s SessionStore) {
 	}
 }
 
+func sparesThenAll(t *testing.T, s SessionStore) {
+	r := begin(t, s, ada, 0)
+	begin(t, s, ada, 1)
+	if a := add(t, s, sparing(endUser(ada, 2), r), endAll(2)); a.Events[0].Except != r.ID || a.Sessions != 2 {
+		t.Errorf("Appended = %+v, want two ended sessions, the spared one among them", a)
+	}
+	if live(t, s, r, at(3)) {
+		t.Error("the spared one outlived the end of everybody")
+	}
+}
+
 func sparesNoForeign(t *testing.T, s SessionStore) {
 	mine, foreign := begin(t, s, ada, 0), begin(t, s, bob, 1)
 	a := add(t, s, sparing(endUser(ada, 2), foreign), sparing(endUser("never-seen", 2), foreign))

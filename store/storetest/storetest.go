@@ -14,6 +14,7 @@ package storetest
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"time"
 
@@ -121,7 +122,7 @@ func explain(t *testing.T, why string) {
 func sessionAreas() []area[SessionStore] {
 	return []area[SessionStore]{
 		{"sessions", recordRules()},
-		{"refresh", refreshRules()},
+		{"refresh", slices.Concat(refreshRules(), unreadRules())},
 		{"events", eventRules()},
 		{"values", valueRules()},
 		{"anonymous", anonymousRules()},

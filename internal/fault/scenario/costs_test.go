@@ -47,8 +47,8 @@ func sum(m map[string]float64) (n float64) {
 
 var write = regexp.MustCompile(`(?i)\b(insert|update|delete|truncate|merge)\b`)
 
-// A check that is answered from memory costs the servers nothing; a refresh costs the database one statement that
-// reads and one that writes; and an introspection writes nothing.
+// A check that is answered from memory costs the servers nothing; a refresh costs the database one statement; and an
+// introspection writes nothing.
 func TestCosts(t *testing.T) {
 	for _, store := range []string{onPostgres, onRedis, onTiered} {
 		t.Run(store, func(t *testing.T) {
@@ -78,21 +78,20 @@ func TestCosts(t *testing.T) {
 				if mode != "hybrid" {
 					continue
 				}
-				sql, redis = f.costs(100, func() {
+				const refreshes = 100
+				clients := []*cred{c} // one refresh each: a second one within the grace is read first
+				for len(clients) < refreshes {
+					clients = append(clients, n.start(f.newUser(), mode))
+				}
+				sql, redis = f.costs(refreshes, func() {
+					c, clients = clients[0], clients[1:]
 					if op := n.refresh(c); op.Outcome != fault.Yes {
 						t.Fatalf("a refresh is answered %d %s", op.Status, op.Code)
 					}
 				})
 				t.Logf("a refresh costs %.1f statements, %.1f commands of Redis: %v", sum(sql), sum(redis), redis)
-				writes := 0.0
-				for text, d := range sql {
-					if write.MatchString(text) {
-						writes += d
-					}
-				}
-				// One that finds the session and one that moves it on; with sessions in Redis the second is there.
-				if limit := map[string]float64{onPostgres: 1, onTiered: 1, onRedis: 0}[store]; writes > limit || sum(sql) > 2 {
-					t.Errorf("a refresh costs %.1f statements, %.1f of them write: %v", sum(sql), writes, sql)
+				if sum(sql) > 1 { // with sessions in Redis it is the one that reads the user
+					t.Errorf("a refresh costs %.1f statements: %v", sum(sql), sql)
 				}
 			}
 			f.finish(fault.Rules{Bound: time.Second})

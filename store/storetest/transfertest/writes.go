@@ -96,7 +96,7 @@ func appends(made things) []write {
 func plainWrites(made things) []write {
 	return []write{
 		{"Rotate", func(ctx context.Context, b Backend) error {
-			_, err := b.Sessions().Rotate(ctx, made.spared.ID, 7, handstamp.Rotation{At: at(7), Family: handstamp.Family{Generation: 8}})
+			_, err := b.Sessions().Rotate(ctx, made.spared.ID, 7, handstamp.Rotation{At: at(7), Family: handstamp.Family{Generation: 8, Nonce: made.spared.Refresh.Nonce}})
 			return err
 		}},
 		{"Touch", func(ctx context.Context, b Backend) error {
