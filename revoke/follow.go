@@ -58,6 +58,10 @@ func (f *Follower) run(ctx context.Context) {
 			continue
 		case <-timer.C:
 		}
+		select {
+		case <-f.wake: // what rang before the request begins is answered by it
+		default:
+		}
 		out, err := f.step(ctx)
 		if ctx.Err() != nil {
 			return

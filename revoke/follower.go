@@ -146,8 +146,11 @@ func (f *Follower) FleetNow() (now time.Time, ok bool) { return f.member.fleet.n
 func (f *Follower) Learn(events ...Event) {
 	f.mu.Lock()
 	f.member.learn(events)
+	urgent := f.member.haste == atOnce
 	f.mu.Unlock()
-	f.hurry()
+	if urgent { // else the log was faster, and told all of it
+		f.hurry()
+	}
 }
 
 // Err returns why renewals do not run, or nil if the last one did.

@@ -6,18 +6,20 @@ import (
 )
 
 // lister reads the registrations for many waiters at a time: one that queued behind a read takes that read's result if
-// it began after the waiter asked, so a hundred waiters cost the database little more than one.
+// it began after the waiter asked. Reads begin a firstPoll apart at least, so that however many wait, a process asks the
+// database 250 times a second at most.
 type lister struct {
 	log   Log
 	clock Clock
 	turn  chan struct{} // holds one token
 
-	began time.Duration // monotonic: when the last good read began
+	last  time.Duration // monotonic: when the last read began
+	began time.Duration // of the last good one
 	list  []Registration
 }
 
 func newLister(log Log, clock Clock) *lister {
-	l := &lister{log: log, clock: clock, turn: make(chan struct{}, 1), began: -1}
+	l := &lister{log: log, clock: clock, turn: make(chan struct{}, 1), last: -firstPoll, began: -1}
 	l.turn <- struct{}{}
 	return l
 }
@@ -34,7 +36,13 @@ func (l *lister) read(ctx context.Context) ([]Registration, error) {
 	if l.began > asked {
 		return l.list, nil
 	}
+	if early := min(l.last+firstPoll-l.clock().Mono, firstPoll); early > 0 {
+		if err := pause(ctx, early); err != nil {
+			return nil, err
+		}
+	}
 	began := l.clock().Mono
+	l.last = began
 	list, err := l.log.Registered(ctx)
 	if err != nil {
 		return nil, err

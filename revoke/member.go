@@ -10,8 +10,12 @@ import (
 )
 
 const (
-	// spacing is the least time between the beginnings of two requests to the log.
+	// spacing is the time between the beginnings of two requests to the log, in the long run; burst is how many may begin
+	// one after the other once as many spacings have passed without one. Where little happens, an event is so read,
+	// acknowledged, and acknowledged for those that the verifier answers, without a pause in between, and so are a few in
+	// a row; a storm of events is read in pages, one each spacing, however many there are.
 	spacing = 20 * time.Millisecond
+	burst   = 10
 	// longestInterval bounds the time between renewals from above; a quarter of the lease does, too, so that three may
 	// fail before it lapses.
 	longestInterval = 500 * time.Millisecond
@@ -41,10 +45,20 @@ type member struct {
 	serial uint64 // of requests
 	flight uint64 // the request under way; 0 is none
 	began  Instant
-	urgent bool // renew as soon as spacing allows
+	spaced time.Duration // monotonic: when the requests so far would be over if each took a spacing
+	haste  haste
 
 	state atomic.Pointer[state]
 }
+
+// haste says when the next request is due.
+type haste uint8
+
+const (
+	calm   haste = iota // after the interval
+	soon                // two spacings after the last one: others are about to say what it can say for them, too
+	atOnce              // when its turn comes
+)
 
 // promise is a lease that counts once a later renewal that acknowledged everything up to head was answered. A lease used
 // before that is one that nobody else can infer: the verifier's registration still says less than head, so whoever
@@ -58,8 +72,8 @@ func newMember(name string) *member {
 	m := &member{
 		name: name, limit: pageLimit, newID: id.NewVerifier,
 		set: NewSet(), ahead: map[uint64]struct{}{}, remotes: remotes{},
-		interval: longestInterval, urgent: true,
-		began: Instant{Mono: -longestInterval},
+		interval: longestInterval, haste: atOnce,
+		began: Instant{Mono: -longestInterval}, spaced: -longestInterval,
 	}
 	m.state.Store(&state{generation: 1, events: m.set.cur.Load()})
 	return m
@@ -83,21 +97,26 @@ type outcome struct {
 
 // due returns how long it is until the next request may begin. There is one at a time.
 func (m *member) due(now Instant) time.Duration {
-	wait := m.interval
-	if m.urgent {
-		wait = spacing
+	at, turn := m.began.Mono+m.interval, m.spaced-(burst-1)*spacing
+	switch m.haste {
+	case soon:
+		at = min(at, max(turn, m.began.Mono+2*spacing))
+	case atOnce:
+		at = turn
 	}
-	return max(0, m.began.Mono+wait-now.Mono)
+	return max(0, at-now.Mono)
 }
 
-// hurry makes the next request due as soon as spacing allows. That is all that a wake-up from outside may do.
-func (m *member) hurry() { m.urgent = true }
+// hurry makes the next request due when its turn comes. That is all that a wake-up from outside may do.
+func (m *member) hurry() { m.haste = atOnce }
 
 // begin returns what to send; now must have been read just before. A request that was under way is given up: its answer
 // will be ignored.
 func (m *member) begin(now Instant) request {
 	m.serial++
-	m.flight, m.began, m.urgent = m.serial, now, false
+	m.flight, m.began, m.haste = m.serial, now, calm
+	// No more is saved up than a burst, and no more is owed: a replay does not wait for its turns.
+	m.spaced = min(max(m.spaced, now.Mono), now.Mono+(burst-1)*spacing) + spacing
 	q := request{began: now, serial: m.serial}
 	if !m.registered {
 		// Each try has its own id: whether one that failed left a row is unknown, and a row that nobody renews costs one
@@ -132,7 +151,7 @@ func (m *member) joined(q request, h Head) outcome {
 	if !m.landed(q) {
 		return outcome{}
 	}
-	m.registered, m.urgent = true, true
+	m.registered, m.haste = true, atOnce
 	m.setPeriod(h.Lease)
 	switch {
 	case m.journal.log == "":
@@ -177,7 +196,9 @@ func (m *member) answered(q request, now Instant, a Answer) outcome {
 	maps.DeleteFunc(m.ahead, func(n uint64, _ struct{}) bool { return n <= applied })
 	complete := err == nil && !a.More && applied == h.Seq
 	granted := m.grant(q, a, complete)
-	m.urgent = err == nil && (len(added) > 0 || !complete)
+	if err == nil && (len(added) > 0 || !complete) {
+		m.haste = max(m.haste, m.owing(now, applied, complete))
+	}
 	m.publish(func(s *state) {
 		s.applied, s.low, s.events = applied, m.journal.low, events
 		if granted.length > 0 {
@@ -185,6 +206,15 @@ func (m *member) answered(q request, now Instant, a Answer) outcome {
 		}
 	})
 	return outcome{events: values(added), err: err}
+}
+
+// owing returns how soon an answer that brought something is to be acknowledged. While remotes that know it from here
+// have not said so, and can, the acknowledgement would be worth nothing to who waits for it: theirs is on its way.
+func (m *member) owing(now Instant, applied uint64, complete bool) haste {
+	if complete && m.remotes.acknowledged(now, applied) < applied && m.state.Load().lease.left(now) > 0 {
+		return soon
+	}
+	return atOnce
 }
 
 // grant returns the lease that may be used from here on, if any: that of the answer itself, if the renewal acknowledged
@@ -238,7 +268,9 @@ func (m *member) learn(events []Event) {
 	}
 	next := m.set.add(refs)
 	m.publish(func(s *state) { s.events = next })
-	m.urgent = true
+	if len(m.ahead) > 0 {
+		m.haste = atOnce
+	}
 }
 
 // settled reports whether event n hits here and at every remote that this process answers.

@@ -2,6 +2,7 @@ package revoke
 
 import (
 	"errors"
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
@@ -112,8 +113,8 @@ func TestLeaseNeedsTheAcknowledgement(t *testing.T) {
 	if out := b.renew(); len(out.events) != 1 || b.left() != 0 {
 		t.Fatalf("the answer with news: %+v, %v left, want the event and no lease yet", out, b.left())
 	}
-	if due := b.m.due(b.now); due != spacing {
-		t.Errorf("the acknowledgement is due in %v, want %v", due, spacing)
+	if due := b.m.due(b.now); due != 0 {
+		t.Errorf("the acknowledgement is due in %v, want at once", due)
 	}
 	b.pass(spacing)
 	b.log.append(endOf("ses_2")) // there is always something new
@@ -296,8 +297,65 @@ func TestRhythm(t *testing.T) {
 		if got := b.m.due(b.now); got != want {
 			t.Errorf("lease %v: the next renewal is due in %v, want %v", lease, got, want)
 		}
-		if b.m.hurry(); b.m.due(b.now) != spacing {
-			t.Errorf("lease %v: woken up, due in %v, want %v", lease, b.m.due(b.now), spacing)
+		if b.m.hurry(); b.m.due(b.now) != 0 {
+			t.Errorf("lease %v: woken up, due in %v, want at once", lease, b.m.due(b.now))
+		}
+	}
+}
+
+// TestBurst: what a verifier saved up while it rested is spent at once, and no more than that.
+func TestBurst(t *testing.T) {
+	b := newBench(t)
+	b.renew()
+	for _, rest := range []time.Duration{time.Hour, spacing, 2 * spacing, 3*spacing - 1, 100 * spacing} {
+		b.pass(rest)
+		for range min(int(rest/spacing), burst) {
+			if b.m.hurry(); b.m.due(b.now) != 0 {
+				t.Fatalf("after a rest of %v: due in %v, want at once", rest, b.m.due(b.now))
+			}
+			b.renew()
+		}
+		b.m.hurry()
+		if due := b.m.due(b.now); due <= 0 || due > spacing {
+			t.Errorf("a rest of %v is spent: due in %v, want within %v and not at once", rest, due, spacing)
+		}
+		b.pass(b.m.due(b.now))
+		b.renew()
+	}
+	for range 100 { // a clock that stands still owes no more than one that moves
+		b.renew()
+	}
+	if b.m.hurry(); b.m.due(b.now) != spacing {
+		t.Errorf("after 100 renewals at one moment: due in %v, want %v", b.m.due(b.now), spacing)
+	}
+}
+
+// TestPace: whenever it is rung, a verifier makes no more requests in any stretch of time than the spacing allows and a
+// burst, and none waits longer for its turn than a spacing.
+func TestPace(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 1))
+	b := newBench(t)
+	var began []time.Duration
+	for range 2_000 {
+		switch b.m.hurry(); r.IntN(4) {
+		case 0:
+			b.pass(time.Duration(r.Int64N(int64(10 * spacing))))
+		case 1:
+			b.pass(time.Duration(r.Int64N(int64(spacing))))
+		}
+		due := b.m.due(b.now)
+		if due > spacing {
+			t.Fatalf("due in %v", due)
+		}
+		b.pass(due)
+		b.renew()
+		began = append(began, b.now.Mono)
+	}
+	for i := range began {
+		for j := i + burst; j < len(began); j++ {
+			if n, most := j-i+1, burst+int((began[j]-began[i])/spacing); n > most {
+				t.Fatalf("%d requests in %v, want %d at most", n, began[j]-began[i], most)
+			}
 		}
 	}
 }
@@ -372,6 +430,77 @@ func TestNodeWaitsOutSilentRemotes(t *testing.T) {
 	}
 	if b.now.Mono++; !b.m.settled(b.now, 1) || len(b.m.remotes) != 0 {
 		t.Error("not settled after it ended")
+	}
+}
+
+// TestAcknowledgementForRemotes: what a node says before its remotes have spoken is worth nothing to who waits for it, so it
+// gives them a moment. It does not where they cannot speak, since it holds no lease to answer them by.
+func TestAcknowledgementForRemotes(t *testing.T) {
+	for _, fresh := range []bool{true, false} {
+		b := newBench(t)
+		b.renew()
+		if _, err := b.m.answer(b.now, Renewal{Verifier: "vrf_r", Log: "log1", Limit: 10}); err != nil {
+			t.Fatal(err)
+		}
+		want := 2 * spacing
+		if b.pass(longestInterval); !fresh {
+			b.pass(period - longestInterval)
+			want = 0
+		}
+		e := b.log.append(endOf("ses_1"))[0]
+		b.renew()
+		if due := b.m.due(b.now); due != want {
+			t.Errorf("with a lease: %v: the acknowledgement is due in %v, want %v", fresh, due, want)
+		}
+		if !fresh {
+			continue
+		}
+		b.pass(3 * ms)
+		for _, r := range []Renewal{{}, {Applied: 1, Tag: e.Tag}} {
+			if due := b.m.due(b.now); due != want-3*ms {
+				t.Errorf("the remote has not said %d: due in %v, want %v", r.Applied, due, want-3*ms)
+			}
+			r.Verifier, r.Log, r.Limit = "vrf_r", "log1", 10
+			if _, err := b.m.answer(b.now, r); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if due := b.m.due(b.now); due != 0 {
+			t.Errorf("the remote has spoken: due in %v, want at once", due)
+		}
+	}
+}
+
+// TestOnlyTheLastRemoteHurries: a node acknowledges what all its remotes have, so that a thousand of them cost the log one
+// renewal and not a thousand.
+func TestOnlyTheLastRemoteHurries(t *testing.T) {
+	b := newBench(t)
+	b.renew()
+	ask := func(v id.Verifier, applied uint64, tag Tag) {
+		t.Helper()
+		if _, err := b.m.answer(b.now, Renewal{Verifier: v, Log: "log1", Applied: applied, Tag: tag, Limit: 10}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fleet := []id.Verifier{"vrf_a", "vrf_b", "vrf_c"}
+	for _, v := range fleet {
+		ask(v, 0, "")
+	}
+	e := b.log.append(endOf("ses_1"))[0]
+	b.renew()
+	b.renew() // the node's own acknowledgement
+	for i, v := range fleet {
+		ask(v, 0, "")
+		ask(v, 1, e.Tag)
+		if last := i == len(fleet)-1; (b.m.haste == atOnce) != last {
+			t.Errorf("after %s has acknowledged: haste %v, the last: %v", v, b.m.haste, last)
+		}
+	}
+	if q, _ := b.ask(); q.renewal.Applied != 1 || q.renewal.Lag != 0 {
+		t.Errorf("renewal = %+v, want all of it acknowledged", q.renewal)
+	}
+	if ask("vrf_a", 1, e.Tag); b.m.haste != calm {
+		t.Error("what was said before hurries")
 	}
 }
 

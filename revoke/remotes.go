@@ -79,11 +79,11 @@ func (m *member) answer(now Instant, r Renewal) (Answer, error) {
 	}}
 	a.Head.Tag, _ = m.journal.tag(a.Head.Seq)
 	a.Head.Now = m.fleet.forOthers(now)
-	m.remotes.acknowledged(now, 0) // forget those whose leases have ended
+	held := m.remotes.acknowledged(now, a.Head.Seq) // forgets those whose leases have ended
 	// An own commit that is only known ahead of its turn is in no answer yet, but whoever waited for it counts on this
 	// node: nobody may get a lease without it.
 	if r.Log == a.Head.Log && r.Applied > a.Head.Seq || len(m.ahead) > 0 {
-		m.urgent = true
+		m.haste = atOnce
 		return Answer{}, errBehind
 	}
 	events, more, ok := m.journal.after(r.Applied, r.Tag, min(max(r.Limit, 1), pageLimit))
@@ -91,8 +91,8 @@ func (m *member) answer(now Instant, r Renewal) (Answer, error) {
 		a.Reset = true
 		return a, nil
 	}
-	if m.remotes.heard(r.Verifier, r.Applied) {
-		m.urgent = true // somebody may be waiting for it
+	if m.remotes.heard(r.Verifier, r.Applied) && m.remotes.acknowledged(now, a.Head.Seq) > held {
+		m.haste = atOnce // it was the last that others waited for
 	}
 	a.Events, a.More = events, more
 	if more {

@@ -6,8 +6,9 @@ import "context"
 // unless this verifier holds a lease itself.
 func (f *Follower) Answer(r Renewal) (Answer, error) {
 	f.mu.Lock()
+	before := f.member.haste
 	a, err := f.member.answer(f.clock(), r)
-	urgent := f.member.urgent
+	urgent := f.member.haste > before
 	f.mu.Unlock()
 	if urgent {
 		f.hurry()

@@ -125,13 +125,13 @@ type simWait struct {
 	clock simClock
 	event Event
 	f     *fleetWait
-	pause time.Duration
+	spent time.Duration // in pauses
 	over  bool
 	polls int
 }
 
 func (w *world) revoke(owner *proc) {
-	x := &simWait{w: w, owner: owner, pause: firstPoll, clock: simClock{rate: w.rate()}}
+	x := &simWait{w: w, owner: owner, clock: simClock{rate: w.rate()}}
 	var early []Registration
 	if w.mutant == "members_before_commit" {
 		early = w.log.list()
@@ -186,12 +186,13 @@ func (x *simWait) poll() {
 	x.polls++
 	no := x.polls
 	next := func() {
-		x.w.after(x.pause, func() {
+		pause := pollAfter(x.spent)
+		x.w.after(pause, func() {
 			if no == x.polls {
 				x.poll()
 			}
 		})
-		x.pause = min(2*x.pause, lastPoll)
+		x.spent += pause
 	}
 	answered := false
 	x.w.send(func() {
