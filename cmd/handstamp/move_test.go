@@ -2,16 +2,23 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/handstamp/handstamp/internal/fault"
 	"github.com/handstamp/handstamp/move"
+	"github.com/handstamp/handstamp/store/sqlite"
+	"github.com/handstamp/handstamp/store/transfer"
 )
 
 // TestMove_between_files moves a server that runs: whoever was logged in stays so, whoever was logged out stays so, and
@@ -111,29 +118,150 @@ func (s *site) moves(t *testing.T, to string, more ...string) {
 	}
 }
 
-// TestMove_killed kills the command again and again while it works on a database that is used.
+// moving is what the databases say of a move between two files, seen from outside of the command.
+type moving struct {
+	t    testing.TB
+	from *sqlite.Transfer
+	to   string
+}
+
+func (s *site) moving(to string) moving {
+	s.t.Helper()
+	from, err := sqlite.OpenTransfer(s.t.Context(), filepath.Join(s.dir, "handstamp-data", "handstamp.db"), false)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { _ = from.Close() })
+	return moving{t: s.t, from: from, to: to}
+}
+
+func (m moving) source() transfer.Mark {
+	m.t.Helper()
+	k, err := m.from.Mark(m.t.Context())
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return k
+}
+
+// target asks the target something, if there is one that can answer.
+func (m moving) target(ask func(ctx context.Context, to *sqlite.Transfer) error) {
+	m.t.Helper()
+	to, err := sqlite.OpenTransfer(m.t.Context(), m.to, false)
+	if err != nil {
+		return // the command has not made it yet
+	}
+	if err := errors.Join(ask(m.t.Context(), to), to.Close()); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// phase is the target's; open where there is none.
+func (m moving) phase() transfer.Phase {
+	m.t.Helper()
+	var k transfer.Mark
+	m.target(func(ctx context.Context, to *sqlite.Transfer) (err error) {
+		k, err = to.Mark(ctx)
+		return err
+	})
+	return k.Phase
+}
+
+// first is the first row of a table of the source, nil if there is none.
+func (m moving) first(table transfer.Table) transfer.Row {
+	m.t.Helper()
+	page, err := m.from.Page(m.t.Context(), table, nil, 1)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	if len(page) == 0 {
+		return nil
+	}
+	return page[0]
+}
+
+// begun says whether the target has the first row of a table. A target that was just made has rows of its own.
+func (m moving) begun(table transfer.Table) bool {
+	m.t.Helper()
+	var page []transfer.Row
+	m.target(func(ctx context.Context, to *sqlite.Transfer) (err error) {
+		page, err = to.Page(ctx, table, nil, 1)
+		return err
+	})
+	return len(page) > 0 && transfer.Equal(page[0], m.first(table))
+}
+
+// killed runs the command and kills it as soon as the databases say that it has come to a point.
+func (s *site) killed(point string, reached func() bool) {
+	s.t.Helper()
+	cmd := exec.Command(s.binary, "move", "--from", "sqlite", "--to", "sqlite:new.db")
+	var out output
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = s.dir, s.env, &out, &out
+	if err := cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	exited := make(chan struct{})
+	go func() { _ = cmd.Wait(); close(exited) }()
+	defer func() {
+		_ = cmd.Process.Kill()
+		<-exited
+	}()
+	for !reached() {
+		select {
+		case <-exited:
+			if reached() {
+				return
+			}
+			s.t.Fatalf("the move ended by itself before %s: %s\n%s", point, cmd.ProcessState, &out)
+		case <-time.After(time.Millisecond):
+		}
+	}
+}
+
+// TestMove_killed kills the command at one point after the other while it works on a database that is used, and each time
+// runs it again.
 func TestMove_killed(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, "")
 	s.start()
 	g := s.signUp("ada@example.com", "hybrid")
-	rounds := 8
-	if testing.Short() {
-		rounds = 3
-	}
-	for n := range rounds {
-		cmd := exec.Command(s.binary, "move", "--from", "sqlite", "--to", "sqlite:new.db")
-		cmd.Dir, cmd.Env = s.dir, s.env
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
+	s.importSome(800) // two pages of most tables, which are compared under the fence
+	m := s.moving(filepath.Join(s.dir, "new.db"))
+	s.killed("its start", func() bool { return true })
+	s.killed("a target", func() bool {
+		_, err := os.Stat(m.to)
+		return err == nil
+	})
+	s.killed("the mark of the target", func() bool { return m.phase() == transfer.Filling })
+	s.killed("the mark of the source", func() bool { return m.source().Phase == transfer.Tracked })
+	tables := slices.DeleteFunc(transfer.Tables(), func(table transfer.Table) bool { return m.first(table) == nil })
+	one, last := tables[0], tables[len(tables)-1]
+	s.killedWhile(m, moment{"rows of " + one.Name, func() bool { return m.begun(one) }, func() bool { return !m.begun(last) }})
+	for _, table := range tables {
+		if !m.begun(table) {
+			s.killed("rows of "+table.Name, func() bool { return m.begun(table) })
 		}
-		time.Sleep(time.Duration(n*7) * time.Millisecond) // any moment is a good one
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
 	}
-	if status, _ := s.call("POST", "/v1/login", "", map[string]any{"email": "ada@example.com", "password": goodPassword}); status != http.StatusOK && status != http.StatusServiceUnavailable {
-		t.Errorf("log-in after the kills = %d", status)
+	tracked := func() bool { return m.source().Phase == transfer.Tracked }
+	fenced := func() bool { return m.source().Phase == transfer.Fenced }
+	moved := func() bool { return m.source().Phase == transfer.Moved }
+
+	fence := moment{"the fence", func() bool { return fenced() || moved() }, fenced}
+	s.killedWhile(m, fence)
+	if status := s.logIn("ada@example.com"); status != http.StatusServiceUnavailable {
+		t.Errorf("log-in under the fence of a move that was killed = %d", status)
 	}
+	if got := s.check(g.Access); got != http.StatusOK {
+		t.Errorf("check under the fence of a move that was killed = %d", got)
+	}
+	s.killedWhile(m, fence, moment{"the run after that", func() bool { return tracked() || moved() }, tracked})
+	if status := s.logIn("ada@example.com"); status != http.StatusOK {
+		t.Errorf("log-in after the run after that was killed as well = %d", status)
+	}
+	s.killedWhile(m, moment{"the closing", moved, func() bool { return m.phase() == transfer.Filling }})
+	closed := m.source().Run
+	s.killed("the run after the closing", func() bool { return m.source().Run != closed })
+
 	s.must("move", "--from", "sqlite", "--to", "sqlite:new.db")
 	if got := s.check(g.Access); got != http.StatusServiceUnavailable {
 		t.Errorf("the server that was left behind answers a check with %d", got)
@@ -144,6 +272,55 @@ func TestMove_killed(t *testing.T) {
 	if got := s.check(g.Access); got != http.StatusOK {
 		t.Errorf("check after the move = %d", got)
 	}
+	if status := s.logIn("ada@example.com"); status != http.StatusOK {
+		t.Errorf("log-in after the move = %d", status)
+	}
+}
+
+// moment is a point at which the kill must come while something is still so, which it is for a moment only.
+type moment struct {
+	point          string
+	reached, still func() bool
+}
+
+// killedWhile kills one run after the other, each in its moment. If a run was quicker than this test, everything is taken
+// back and begun again from nothing.
+func (s *site) killedWhile(m moving, moments ...moment) {
+	s.t.Helper()
+	for range 100 {
+		missed := slices.IndexFunc(moments, func(one moment) bool {
+			s.killed(one.point, one.reached)
+			return !one.still()
+		})
+		if missed < 0 {
+			return
+		}
+		s.t.Logf("missed %s", moments[missed].point)
+		s.must("move", "--from", "sqlite", "--to", "sqlite:new.db", "--undo")
+		for _, more := range []string{"", "-wal", "-shm"} {
+			if err := os.Remove(m.to + more); err != nil && !errors.Is(err, os.ErrNotExist) {
+				s.t.Fatal(err)
+			}
+		}
+	}
+	s.t.Fatalf("no kill hit %s", moments[len(moments)-1].point)
+}
+
+// importSome imports so many users.
+func (s *site) importSome(users int) {
+	s.t.Helper()
+	var lines strings.Builder
+	for n := range users {
+		fmt.Fprintf(&lines, "{\"email\":\"user-%d@example.org\"}\n", n)
+	}
+	s.write("users.jsonl", lines.String())
+	s.must("user", "import", "users.jsonl")
+}
+
+// logIn says how a log-in is answered.
+func (s *site) logIn(email string) int {
+	status, _ := s.call("POST", "/v1/login", "", map[string]any{"email": email, "password": goodPassword})
+	return status
 }
 
 func TestMoveText(t *testing.T) {

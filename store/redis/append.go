@@ -318,7 +318,9 @@ func (s *Store) countEveryone(ctx context.Context, a *attempt) error {
 var errMany = errors.New("redis: too many users")
 
 // stands says that no end of its user or of everybody has hit a session.
-func stands(s handstamp.Session, sub handstamp.Subject) bool { return s.Stamp >= max(sub.Ended, sub.AllEnded) }
+func stands(s handstamp.Session, sub handstamp.Subject) bool {
+	return s.Stamp >= max(sub.Ended, sub.AllEnded)
+}
 
 // everyone reads sessions that may be live, no more than are counted, and of no more users than are to be looked at.
 func (s *Store) everyone(ctx context.Context, users int, stands func(record) (bool, error)) ([]record, error) {

@@ -45,6 +45,7 @@ func valueRules() []rule[SessionStore] {
 		{"carry_in_unit", "a copy is there with the session that the same unit makes, or not at all", carriesInUnit},
 		{"carry_over", "nothing is copied from a session that does not stand, whatever ended it", carriesOver},
 		{"carry_limit", "a value that does not fit is left out, and the next one that does is copied", carriesLimit},
+		{"carry_limit_exact", "exactly the limit is carried, and of one byte more the last value is left out", carriesExactly},
 		{"carry_version", "a copy has a version that a writer can go on from, and the two values go their own ways", carriesVersion},
 	}
 }

@@ -18,8 +18,10 @@ import (
 
 const ada handstamp.UserID = "usr_ada"
 
+// secrets are the options of every process. The timeout is the longest there is: a machine that is slow is no cache that
+// is away.
 func secrets() tiered.Options {
-	return tiered.Options{Secrets: [][]byte{[]byte("a secret that the whole fleet has")}}
+	return tiered.Options{Secrets: [][]byte{[]byte("a secret that the whole fleet has")}, Timeout: time.Second}
 }
 
 // handle is a store, and where its data is.
@@ -93,14 +95,15 @@ func follow(t testing.TB, s storetest.Backend) func() revoke.Answer {
 	}
 }
 
-// begin starts a session of today with a reference token.
+// begin starts a session of today with a reference token and a refresh token.
 func begin(t testing.TB, s storetest.SessionStore) handstamp.Session {
 	t.Helper()
 	now := time.Now().UTC().Truncate(time.Microsecond)
 	r := handstamp.Session{
-		ID: id.NewSession(now), User: ada, Key: token.HashOf(token.Generate(token.Reference)), Mode: handstamp.ModeSession,
+		ID: id.NewSession(now), User: ada, Key: token.HashOf(token.Generate(token.Reference)), Mode: handstamp.ModeHybrid,
 		Transport: handstamp.TransportCookie, Methods: []string{"pwd"}, Claims: []byte(`{"a": 1}`), CreatedAt: now, AuthAt: now, SeenAt: now,
 		IdleTimeout: time.Hour, ExpiresAt: now.Add(24 * time.Hour), IP: "192.0.2.1", UserAgent: "Agent \xff/1",
+		Refresh: handstamp.Family{Generation: 1, Nonce: token.NewNonce().Hash()},
 	}
 	must(t, s.Work().Do(t.Context(), func(tx handstamp.Tx) error {
 		sub, err := tx.Subject(t.Context(), ada)
