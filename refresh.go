@@ -122,13 +122,15 @@ func (a *Auth) rotateUnread(ctx context.Context, r RefreshRequest, t token.Refre
 }
 
 // heaviest is the largest content of a value token that weighs at most unreadWeight: the longest user id, each character
-// of it escaped, and everything that weighs twice, since what a permission of one's own grants is in two lists.
+// of it escaped, and everything that weighs twice, since what a permission of one's own grants is in two lists. A store
+// does not know the roles of Options.Roles, so all of them are in it.
 func (a *Auth) heaviest(now time.Time) jwt.Claims {
 	const user, number = `""""""""""""""""`, 1<<53 - 1
 	return jwt.Claims{
 		Issuer: a.opt.Token.Issuer, Subject: strings.Repeat(user, 8), Audience: []string{a.opt.Token.Audience}, ClientID: a.opt.Token.Audience,
 		ExpiresAt: now, IssuedAt: now, NotBefore: now, ID: newTokenID(), Session: string(id.NewSession(now)), AuthTime: now,
-		Methods: []string{""}, Roles: []string{""}, Grants: []string{""}, Permissions: []string{strings.Repeat("-", 2*unreadWeight)}, AsOf: number,
+		Methods: []string{""}, Roles: []string{""}, Grants: []string{""}, AsOf: number,
+		Permissions: []string{strings.Repeat("-", 2*unreadWeight+a.roles.weight)},
 	}
 }
 

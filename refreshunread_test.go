@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -40,7 +41,9 @@ func refreshing() (all []refreshed) {
 func (e *engine) calls(fn func()) map[string]int {
 	n := map[string]int{}
 	e.store.set(func(op string, call func() error) error {
-		n[op]++
+		if !strings.HasPrefix(op, "log.") { // renewals come by themselves
+			n[op]++
+		}
 		return call()
 	})
 	defer e.store.set(nil)
@@ -168,6 +171,89 @@ func (u *unusable) Seal(c jwt.Claims, now time.Time) (string, error) {
 		return "", u.err
 	}
 	return u.Keys.Seal(c, now)
+}
+
+// TestRefreshSpendsNothingForFixedRoles: the store does not know what roles of the program grant.
+func TestRefreshSpendsNothingForFixedRoles(t *testing.T) {
+	for _, b := range backends() {
+		t.Run(b.name, func(t *testing.T) {
+			many := make([]string, 400)
+			for i := range many {
+				many[i] = fmt.Sprintf("documents:publish-%d", i)
+			}
+			table := permission.Table{"viewer": permission.NewSet("a:b"), "editor": permission.NewSet(many...)}
+			e := setup{store: b.open(t), change: func(o *handstamp.Options) { o.Roles = table }}.open(t)
+			g := e.start(t, "ada", handstamp.ModeHybrid)
+			e.given(t, "ada", "editor")
+			_, err := e.refresh(g)
+			if !errors.Is(err, handstamp.ErrTooLarge) {
+				t.Errorf("Refresh = %v, want ErrTooLarge", err)
+			}
+			e.given(t, "ada", "viewer")
+			e.clock.Advance(time.Hour)
+			cost := e.calls(func() { must[handstamp.Grant](t)(e.refresh(g)) })
+			if !maps.Equal(cost, map[string]int{"Find": 1, "Rotate": 1}) {
+				t.Errorf("with roles that may be too much the store was asked %v", cost)
+			}
+		})
+	}
+	e := newEngine(t, func(o *handstamp.Options) { o.Roles = permission.Table{"viewer": permission.NewSet("a:b")} })
+	g := e.start(t, "ada", handstamp.ModeHybrid)
+	if cost := e.calls(func() { must[handstamp.Grant](t)(e.refresh(g)) }); !maps.Equal(cost, map[string]int{"Rotate": 1}) {
+		t.Errorf("with few roles the store was asked %v", cost)
+	}
+}
+
+// given is a login that says which roles the user has.
+func (e *engine) given(t testing.TB, user handstamp.UserID, roles ...string) {
+	t.Helper()
+	p := e.prove(t, user, handstamp.ModeSession)
+	p.Grants = &handstamp.Grants{Roles: roles}
+	must[handstamp.Grant](t)(e.Start(t.Context(), p))
+}
+
+// TestRefreshSpendsNothingForNames: an application may call its roles what it likes. What a name takes in a token is
+// counted in bytes as they are written there, and what cannot be written is no reason to spend the client's token.
+func TestRefreshSpendsNothingForNames(t *testing.T) {
+	for _, b := range backends() {
+		for name, role := range map[string]string{
+			"wide": strings.Repeat("\U0001F600", 480), "control": strings.Repeat("\x01", 500), "quotes": strings.Repeat(`"`, 500), "no text": "\xff",
+		} {
+			t.Run(b.name+"/"+name, func(t *testing.T) {
+				e := setup{store: b.open(t), change: func(o *handstamp.Options) {
+					o.Token.Issuer = "https://" + strings.Repeat("a", 200) + ".example.com"
+				}}.open(t)
+				g := e.as(t, "ada", handstamp.ModeHybrid, handstamp.TransportCookie)
+				e.given(t, "ada", role)
+				_, err := e.refresh(g)
+				f := must[handstamp.Found](t)(e.store.Sessions().Find(t.Context(), handstamp.Lookup{Session: g.Session.ID}))
+				if was := g.Session.Refresh.Generation; err != nil && f.Session.Refresh.Generation != was {
+					t.Errorf("Refresh = %v, and the family moved from %d to %d", err, was, f.Session.Refresh.Generation)
+				}
+			})
+		}
+	}
+}
+
+// TestLastGeneration: numbers that have run out end a family; they do not begin again, or the first token would be good.
+func TestLastGeneration(t *testing.T) {
+	for _, b := range refreshing() {
+		t.Run(b.name, func(t *testing.T) {
+			e := setup{store: b.open(t), change: b.read}.open(t)
+			first := e.start(t, "ada", handstamp.ModeHybrid)
+			minter := must[token.Minter](t)(token.NewMinter([][]byte{testSecret()}))
+			last := must[token.RefreshToken](t)(minter.Open(first.RefreshToken.Reveal()))
+			last.Generation = math.MaxUint32
+			family := handstamp.Family{Generation: last.Generation, Nonce: first.Session.Refresh.Nonce, RotatedAt: e.clock.Now()}
+			must[handstamp.Found](t)(e.store.Sessions().Rotate(t.Context(), first.Session.ID, first.Session.Refresh.Generation,
+				handstamp.Rotation{At: e.clock.Now(), Family: family}))
+			e.clock.Advance(time.Hour)
+			_, err := e.refresh(handstamp.Grant{RefreshToken: must[token.Secret](t)(minter.Mint(last))})
+			wantReason(t, err, handstamp.ReasonExpired)
+			_, err = e.refresh(first)
+			wantReason(t, err, handstamp.ReasonReused)
+		})
+	}
 }
 
 // TestUnreadIsRefused: what decideRefresh would not rotate is not rotated without reading either.

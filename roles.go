@@ -11,8 +11,9 @@ import (
 // roleTable is this process's copy of what each role grants. It is a copy like every other: it says as of which number
 // it was read, and is not used for a role that an event has changed since.
 type roleTable struct {
-	fixed permission.Table // from Options.Roles; then nothing is read and nothing changes
-	copy  atomic.Pointer[roleCopy]
+	fixed  permission.Table // from Options.Roles; then nothing is read and nothing changes
+	weight int              // of all that fixed grants
+	copy   atomic.Pointer[roleCopy]
 }
 
 type roleCopy struct {
@@ -25,6 +26,9 @@ func newRoleTable(fixed permission.Table) *roleTable {
 	t := &roleTable{fixed: fixed}
 	if fixed != nil {
 		t.copy.Store(&roleCopy{table: fixed})
+		for _, granted := range fixed {
+			t.weight += weight(granted.List())
+		}
 	}
 	return t
 }

@@ -3,6 +3,7 @@ package handstamp
 import (
 	"slices"
 	"time"
+	"unicode/utf8"
 )
 
 // What every store decides alike is decided here: stores call these rules, or say the same in a statement.
@@ -29,9 +30,8 @@ func (r Rotation) Moves(f Found, from uint32) bool {
 	return r.Unread == nil || !s.Refresh.RotatedAt.After(r.Unread.RotatedBy) && f.Weight() <= r.Unread.Weight
 }
 
-// Weight is how much the session's methods, the user's roles and permissions, and what these roles grant take in a list
-// of quoted texts, in bytes. A store may count up to twice as
-// much and a few bytes: nobody is told the number.
+// Weight is how much the session's methods, the user's roles and permissions, and what these roles grant take in lists of
+// JSON texts, in bytes. A store may count more, never less: nobody is told the number, and what is heavier is read.
 func (f Found) Weight() int {
 	n := weight(f.Session.Methods) + weight(f.Subject.Grants.Roles) + weight(f.Subject.Grants.Permissions)
 	for _, role := range f.Subject.Grants.Roles {
@@ -42,7 +42,17 @@ func (f Found) Weight() int {
 
 func weight(texts []string) (n int) {
 	for _, s := range texts {
-		n += len(s) + len(`"",`)
+		if n += len(s) + len(`"",`); !utf8.ValidString(s) {
+			n += 1 << 20 // no token can be made of it
+		}
+		for i := range len(s) {
+			switch {
+			case s[i] < ' ':
+				n += len(`\u0000`) - 1
+			case s[i] == '"' || s[i] == '\\':
+				n++
+			}
+		}
 	}
 	return n
 }

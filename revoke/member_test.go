@@ -452,6 +452,9 @@ func TestAcknowledgementForRemotes(t *testing.T) {
 		if due := b.m.due(b.now); due != want {
 			t.Errorf("with a lease: %v: the acknowledgement is due in %v, want %v", fresh, due, want)
 		}
+		if h := b.m.owing(b.now, 1, false); h != atOnce {
+			t.Errorf("with a lease: %v: the next page of a log is asked for with haste %d, want at once", fresh, h)
+		}
 		if !fresh {
 			continue
 		}

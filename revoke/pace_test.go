@@ -253,3 +253,20 @@ func TestManyWaitersLookSeldom(t *testing.T) {
 		})
 	}
 }
+
+// TestOwnEventIsAcknowledgedAtOnce: who ended something asks the log for it without being rung, which may not come.
+func TestOwnEventIsAcknowledgedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newFakeLog()
+		l.mute = true
+		f := follow(t, l, FollowOptions{})
+		defer f.Close()
+		time.Sleep(time.Second + 7*ms)
+		own := l.append(endOf("ses_1"))
+		f.Learn(own...)
+		time.Sleep(ms)
+		if f.Applied() != own[0].Seq {
+			t.Errorf("a millisecond after its own event a verifier has applied %d, want %d", f.Applied(), own[0].Seq)
+		}
+	})
+}

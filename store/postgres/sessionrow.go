@@ -84,6 +84,7 @@ func subjectInto(u *handstamp.Subject) []any {
 const rolesOf = `(SELECT json_object_agg(r.name, to_json(r.permissions) ORDER BY r.name) FROM @roles AS r
 	WHERE r.name = ANY (u.roles))::text`
 
-// weight is handstamp.Found.Weight, and counts a little more: lists, and definitions as rolesOf has read them, as JSON.
-const weight = `(octet_length(to_json(s.methods)::text) + coalesce(octet_length(to_json(s.roles)::text), 0)
-	+ coalesce(octet_length(to_json(s.permissions)::text), 0) + coalesce(octet_length(s.definitions), 0))`
+// weight is handstamp.Found.Weight, and counts more: lists, and definitions as rolesOf has read them, as JSON, and each
+// character that is escaped there as six bytes.
+const weight = `(SELECT octet_length(j.t) + 4 * (length(j.t) - length(replace(j.t, '\', '')))
+	FROM (SELECT concat(to_json(s.methods), to_json(s.roles), to_json(s.permissions), s.definitions) AS t) AS j)`

@@ -79,5 +79,7 @@ func subjectInto(u *handstamp.Subject) []any {
 const rolesOf = `(SELECT json_group_object(r.name, json(r.permissions)) FROM handstamp_roles AS r
 	WHERE r.name IN (SELECT value FROM json_each(u.roles)))`
 
-// weight is handstamp.Found.Weight, and counts a little more: lists and definitions as JSON. u may be absent.
-const weight = `(length(CAST(s.methods AS BLOB)) + coalesce(length(u.roles) + length(u.permissions) + length(` + rolesOf + `), 0))`
+// weight is handstamp.Found.Weight, and counts more: lists and definitions as JSON, and each character that is escaped
+// there as six bytes. u may be absent.
+const weight = `(SELECT length(CAST(j.t AS BLOB)) + 4 * (length(j.t) - length(replace(j.t, '\', '')))
+	FROM (SELECT s.methods || coalesce(u.roles || u.permissions || ` + rolesOf + `, '') AS t) AS j)`

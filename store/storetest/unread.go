@@ -85,7 +85,9 @@ func rotatesYoung(t *testing.T, s SessionStore) {
 }
 
 func rotatesHeavy(t *testing.T, s SessionStore) {
-	one := begin(t, s, ada, 0)
+	one := session(ada, 0)
+	one.Methods = []string{strings.Repeat("\U0001F600", 20), `"quoted"`}
+	one = put(t, s, one)
 	weigh := func(name string, change func(g *handstamp.Grants)) {
 		unit(t, s, func(tx handstamp.Tx) error {
 			sub := handstamp.Subject{User: ada}
@@ -101,6 +103,9 @@ func rotatesHeavy(t *testing.T, s SessionStore) {
 		must(t, err)
 	}
 	weigh("methods alone", func(*handstamp.Grants) {})
+	weigh("wide names", func(g *handstamp.Grants) {
+		g.Roles, g.Permissions = []string{strings.Repeat("\U0001F600", 50)}, []string{strings.Repeat("\u00e9", 50), "a\tb", `"`}
+	})
 	weigh("permissions", func(g *handstamp.Grants) { g.Permissions = []string{"notes:read", strings.Repeat("p", 100)} })
 	weigh("roles", func(g *handstamp.Grants) { g.Roles = []string{"unknown", strings.Repeat("r", 100)} })
 	b, ok := s.(Backend)
