@@ -51,6 +51,7 @@ var arrows = map[string][]string{
 	"internal/config":         {},
 	"internal/fault":          {},
 	"internal/fault/remoted":  {".", "remote"},
+	"internal/fault/shaky":    {},
 	"internal/fault/scenario": {"internal/fault"},
 	"internal/release":        {},
 	"internal/strictjson":     {},

@@ -50,6 +50,12 @@ func (h *History) Judge(t testing.TB, r Rules) {
 	for _, check := range []func([]Op, Rules) []Violation{CheckSet, CheckRegister, CheckRefresh, CheckIdentity, CheckAnswers} {
 		all = append(all, check(ops, r)...)
 	}
+	report(t, all)
+}
+
+// report shows the first of what was found.
+func report(t testing.TB, all []Violation) {
+	t.Helper()
 	const show = 10
 	for i, v := range all {
 		if i == show {
@@ -88,7 +94,7 @@ func index(ops []Op, r Rules) *world {
 		switch {
 		case op.Kind == Start && op.Outcome == Yes:
 			w.starts[op.Session] = op
-		case op.Kind == End && op.Outcome != No:
+		case op.Kind == End && op.happened() != No:
 			if op.Session != "" {
 				w.one[op.Session] = append(w.one[op.Session], op)
 			} else {
@@ -231,7 +237,8 @@ func CheckIdentity(ops []Op, _ Rules) []Violation {
 }
 
 // CheckAnswers: whatever breaks, an answer is a success, an honest refusal, or 503 with Retry-After within three seconds
-// (I7, I8); a live session is never answered 401, and its cookie never cleared. A node that is killed or stopped meanwhile
+// (I7, I8); a live session is never answered 401, and its cookie never cleared; a log-out by cookie takes the cookie away
+// if it is acknowledged, and only then. A node that is killed or stopped meanwhile
 // is excused from answering, not from answering wrongly.
 func CheckAnswers(ops []Op, r Rules) []Violation {
 	w := indexAll(ops, r)
@@ -264,6 +271,10 @@ func (w *world) wrongAnswer(op Op, limit time.Duration) string {
 		return "a server error"
 	case op.Status == http.StatusUnauthorized && op.Session != "" && op.Kind != Start && op.Code != reused && !w.mayBeOver(op):
 		return "401 for a live session"
+	case op.CookieCleared && op.Kind == End && op.Outcome != Yes:
+		return "an end that is not acknowledged clears the cookie"
+	case op.Form == FormCookie && op.Kind == End && op.Outcome == Yes && !op.CookieCleared:
+		return "an acknowledged log-out leaves the cookie"
 	case op.CookieCleared && !w.mayBeOver(op):
 		return "the cookie of a live session is cleared"
 	}

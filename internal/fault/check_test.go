@@ -181,6 +181,12 @@ func TestCheckersCatchBadHistories(t *testing.T) {
 			}},
 		"no before there is a reason": {want: "register: the answers of b about s fit no order; answers: 401 for a live session",
 			tell: func(s *tale) { s.add(8, 9, bad("b", "s", "u")).add(10, 20, ends("a", "s", "u")) }},
+		"over by an end that was found not to have happened": {want: "set: an acknowledged session is lost; register: the answers of b about s fit no order; answers: 401 for a live session",
+			tell: func(s *tale) {
+				e := unknown(ends("a", "s", "u"))
+				e.Found = No
+				s.add(10, 20, e).add(30, 31, final(bad("b", "s", "u")))
+			}},
 		"two successors": {want: "refresh: two successors of one token",
 			tell: func(s *tale) {
 				s.add(10, 20, turns("a", "s", "s-0", "s-1")).add(10, 20, turns("b", "s", "s-0", "s-1b")).add(30, 31, final(good("a", "s", "u")))
@@ -223,6 +229,22 @@ func TestCheckersCatchBadHistories(t *testing.T) {
 			}},
 		"a cleared cookie": {want: "answers: the cookie of a live session is cleared",
 			tell: func(s *tale) { op := final(good("a", "s", "u")); op.CookieCleared = true; s.add(10, 11, op) }},
+		"a cookie cleared by a log-out that may not have happened": {want: "answers: an end that is not acknowledged clears the cookie",
+			tell: func(s *tale) {
+				op := unknown(ends("a", "s", "u"))
+				op.CookieCleared = true
+				s.add(10, 11, op)
+				s.keep()
+			}},
+		"a cookie cleared by a log-out from elsewhere": {want: "answers: an end that is not acknowledged clears the cookie",
+			tell: func(s *tale) {
+				op := ends("a", "s", "u")
+				op.Outcome, op.Status, op.CookieCleared = No, 403, true
+				s.add(10, 11, op)
+				s.keep()
+			}},
+		"a cookie that a log-out leaves": {want: "answers: an acknowledged log-out leaves the cookie",
+			tell: func(s *tale) { op := ends("a", "s", "u"); op.Form = FormCookie; s.add(10, 11, op) }},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -17,10 +17,15 @@ type Kind string
 const (
 	Start   Kind = "start"   // begins Session of User; Token is its refresh token, if it has one
 	Check   Kind = "check"   // shows a credential of Session at Node
+	Create  Kind = "create"  // makes something that is no session; Session is its id, once the answer says it
 	Refresh Kind = "refresh" // shows Token; Successor is the refresh token of the answer
 	End     Kind = "end"     // ends Session; without one all sessions of User but Except; without either all of everybody
 	Nemesis Kind = "nemesis" // a fault: from its invocation to its return Node, or every node, is not to be judged by its silence
 )
+
+// FormCookie is the form of a credential that a browser keeps and sends by itself. What ends the session in the answer to
+// a request with one takes it away.
+const FormCookie = "cookie"
 
 // Outcome is what the client knows afterwards. The zero value is "unknown": it may have happened, and may still.
 type Outcome int
@@ -53,10 +58,12 @@ type Op struct {
 	Form    string        `json:",omitempty"` // of the credential; for messages
 	Token   string        `json:",omitempty"` // what names the refresh token that was shown or given; not the token itself
 	Fleet   bool          `json:",omitempty"` // the end waited for the fleet
+	Entry   string        `json:",omitempty"` // the kind of the audit entry that it leaves if it happens
 	Final   bool          `json:",omitempty"` // the check is one of those that look whether everything is still there
 	Invoke  time.Duration // when the request was about to be sent
 	Return  time.Duration // when the answer was complete
 	Outcome Outcome
+	Found   Outcome `json:",omitzero"` // where the outcome is unknown: what was found out later, when all was well again
 
 	// What was answered.
 	Status        int    `json:",omitempty"` // 0: nothing
@@ -69,12 +76,21 @@ type Op struct {
 	Note          string `json:",omitempty"`
 }
 
+// happened is the outcome, as far as anybody knows by now.
+func (op Op) happened() Outcome {
+	if op.Outcome == Unknown {
+		return op.Found
+	}
+	return op.Outcome
+}
+
 // History records operations. All methods may be called from any goroutine.
 type History struct {
 	began time.Time
 
-	mu  sync.Mutex
-	ops []*Op
+	mu   sync.Mutex
+	ops  []*Op
+	last int
 }
 
 // NewHistory begins a history. If the test fails it is written to a file, one operation on a line; the variable
@@ -97,7 +113,8 @@ func (h *History) Now() time.Duration { return time.Since(h.began) }
 func (h *History) Invoke(op Op) *Op {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	op.ID, op.Outcome, op.Return = len(h.ops)+1, Unknown, forever
+	h.last++
+	op.ID, op.Outcome, op.Return = h.last, Unknown, forever
 	one := &op
 	h.ops = append(h.ops, one)
 	one.Invoke = h.Now()
@@ -114,11 +131,25 @@ func (h *History) Done(op *Op, answer func(op *Op)) {
 	op.Return = at
 }
 
+// FoundOut records what became of an operation without a known outcome. The time of its answer stays what it was.
+func (h *History) FoundOut(op *Op, outcome Outcome) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	op.Found = outcome
+}
+
 // Fault records that a node, or every node if the name is empty, is being broken in a way that excuses its silence: it
 // is killed or stopped. The function that is returned ends that.
 func (h *History) Fault(what, node string) (over func()) {
 	op := h.Invoke(Op{Kind: Nemesis, Node: node, Note: what})
 	return func() { h.Done(op, func(*Op) {}) }
+}
+
+// Forget forgets all operations: a long run judges them now and then and does not keep them all. None may be under way.
+func (h *History) Forget() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.ops = nil
 }
 
 // Ops is a copy of what was recorded so far, in the order of the invocations.

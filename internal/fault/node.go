@@ -28,6 +28,8 @@ type NodeOptions struct {
 	// URL is the node's base address. The node is ready when Ready answers 200; "" is URL + "/healthz".
 	URL   string
 	Ready string
+	// Disk is the one that holds its files, if that is to be filled; nil else.
+	Disk *Disk
 	// Clock is where a build with the tag handstamp_testclock offers its clock; "" for other builds.
 	Clock string
 }
@@ -89,7 +91,15 @@ func (n *Node) TryStart(t testing.TB) error {
 	if n.opt.Clock != "" {
 		cmd.Env = append(cmd.Env, "HANDSTAMP_TEST_CLOCK_ADDR="+n.opt.Clock, "HANDSTAMP_TEST_CLOCK_OFFSET="+n.offset.String())
 	}
+	started := func(bool) {}
+	if n.opt.Disk != nil && n.opt.Disk.watcher != nil {
+		var err error
+		if started, err = n.opt.Disk.watcher.wrap(cmd); err != nil {
+			return err
+		}
+	}
 	p, err := start(t, cmd, account{}, n.log)
+	started(err == nil)
 	if err != nil {
 		return err
 	}

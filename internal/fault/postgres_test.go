@@ -2,12 +2,14 @@ package fault
 
 import (
 	"context"
+	"errors"
 	"os/exec"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 func TestPostgresKeepsWhatItAcknowledged(t *testing.T) {
@@ -153,4 +155,46 @@ func TestPgBouncer(t *testing.T) {
 	b.Kill()
 	b.Start(t)
 	pid(connect())
+}
+
+func TestPostgresStatementsFail(t *testing.T) {
+	t.Parallel()
+	p := SharedPostgres(t)
+	db := p.CreateDB(t)
+	p.ExecIn(t, db, "CREATE SCHEMA s", "CREATE TABLE s.one (n int)", "CREATE TABLE s.two (n int)")
+	for _, late := range []bool{false, true} {
+		x := p.FailStatements(t, db, Failing{Table: "s.two", Late: late, Share: 1, Code: "40001"})
+		p.session(t, db, func(ctx context.Context, c *pgx.Conn) error {
+			tx, err := c.Begin(ctx)
+			if err != nil {
+				return err
+			}
+			if _, err := tx.Exec(ctx, "INSERT INTO s.one VALUES (1)"); err != nil {
+				return err
+			}
+			_, err = tx.Exec(ctx, "INSERT INTO s.two VALUES (1)")
+			if late == (err != nil) {
+				t.Errorf("late %v: the statement is answered %v", late, err)
+			}
+			if err == nil {
+				err = tx.Commit(ctx)
+			}
+			var said *pgconn.PgError
+			if !errors.As(err, &said) || said.Code != "40001" {
+				t.Errorf("late %v: %v", late, err)
+			}
+			return nil
+		})
+		if n := x.Count(t); n != 1 {
+			t.Errorf("late %v: %d changes failed", late, n)
+		}
+		x.Heal(t)
+	}
+	p.ExecIn(t, db, "INSERT INTO s.two VALUES (1)")
+	if got := p.Value(t, db, "SELECT (SELECT count(*) FROM s.one) || ' ' || (SELECT count(*) FROM s.two)"); got != "0 1" {
+		t.Errorf("rows: %s", got)
+	}
+	if n := p.FailStatements(t, db, Failing{Table: "s.two"}).Count(t); n != 0 {
+		t.Errorf("%d changes failed that nobody made", n)
+	}
 }

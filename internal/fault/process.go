@@ -39,6 +39,7 @@ var here workplace
 // The first argument is the directory; it holds one file per process group in pids.
 const janitor = `cat >/dev/null
 for f in "$1"/pids/*; do [ -e "$f" ] && kill -9 -- "-${f##*/}" 2>/dev/null; done
+for d in "$1"/disk-*; do [ -d "$d" ] && umount -l "$d" 2>/dev/null; done
 n=0; while [ -e "$1" ] && [ $n -lt 50 ]; do rm -rf -- "$1" 2>/dev/null; n=$((n+1)); done`
 
 func (w *workplace) open(t testing.TB) {

@@ -117,6 +117,14 @@ func evils() []evil {
 			f.pg.Disconnect(f.t, f.db)
 			return func() { f.pg.Disconnect(f.t, f.db) }
 		}},
+		{name: "statements fail", part: thePostgres, stores: overPostgres, begin: failing},
+		{name: "full disk", part: thePostgres, stores: []string{onSQLite}, begin: func(f *fleet, _ *rand.Rand) func() {
+			if f.setup.disk == nil {
+				return func() {}
+			}
+			f.setup.disk.Fill(f.t)
+			return func() { f.setup.disk.Free(f.t) }
+		}},
 		{name: "kill Redis", part: theRedis, stores: overRedis, begin: func(f *fleet, _ *rand.Rand) func() {
 			f.redis.Kill()
 			return func() { f.redis.Start(f.t) }
@@ -188,7 +196,7 @@ func TestFaults(t *testing.T) {
 					continue
 				}
 				t.Run(e.name, func(t *testing.T) {
-					f := newFleet(t, setup{store: store, nodes: 2, lease: 500 * time.Millisecond}) // shorter than the fault
+					f := newFleet(t, setup{store: store, nodes: 2, lease: 500 * time.Millisecond, disk: diskFor(t, store)}) // shorter than the fault
 					for range times(1, 10) {
 						f.suffer(e, rnd, hurt())
 					}

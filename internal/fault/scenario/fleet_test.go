@@ -52,6 +52,7 @@ type setup struct {
 	lease   time.Duration     // 0 is the default, 2 s
 	durable bool              // the servers sync their disks
 	env     map[string]string // further settings of every node, for example HANDSTAMP_REFRESH_GRACE
+	disk    *fault.Disk       // where SQLite keeps its file; nil is the system's
 	shared  bool              // a database of the test process's server, which is not to be broken
 }
 
@@ -68,6 +69,8 @@ type fleet struct {
 	public  string // what all nodes call themselves
 	serial  atomic.Int64
 	created sync.Map // session → *cred
+	doubts  doubts
+	told    map[string]bool // audit entries of what was judged and forgotten
 }
 
 // node is one process of the fleet, each behind proxies of its own.
@@ -85,7 +88,7 @@ const binaryPackage = "github.com/handstamp/handstamp/cmd/handstamp"
 // newFleet starts servers and nodes.
 func newFleet(t *testing.T, s setup) *fleet {
 	t.Helper()
-	f := &fleet{t: t, setup: s}
+	f := &fleet{t: t, setup: s, told: map[string]bool{}}
 	if s.store != onSQLite {
 		f.pg = postgresFor(t, s)
 		f.db = f.pg.CreateDB(t)
@@ -146,7 +149,11 @@ func (f *fleet) newNode(name, bin, public, dir string) *node {
 		n.sql = fault.NewProxy(f.t, f.pg.Addr())
 		env["HANDSTAMP_DATABASE"] = f.pg.DSNAt(n.sql.Addr(), f.db)
 	} else {
-		env["HANDSTAMP_DATABASE"] = "sqlite:" + filepath.Join(dir, "one.db")
+		file := filepath.Join(dir, "one.db")
+		if f.setup.disk != nil {
+			file = filepath.Join(f.setup.disk.Dir(), "one.db")
+		}
+		env["HANDSTAMP_DATABASE"] = "sqlite:" + file
 	}
 	if f.redis != nil {
 		n.redis = fault.NewProxy(f.t, f.redis.Addr())
@@ -157,7 +164,7 @@ func (f *fleet) newNode(name, bin, public, dir string) *node {
 	for k, v := range env {
 		list = append(list, k+"="+v)
 	}
-	n.Node = fault.NewNode(f.t, fault.NodeOptions{Name: name, Binary: bin, Args: []string{"serve"}, Env: list, URL: "http://" + addr, Clock: fault.Loopback(fault.FreePort(f.t))})
+	n.Node = fault.NewNode(f.t, fault.NodeOptions{Name: name, Binary: bin, Args: []string{"serve"}, Env: list, URL: "http://" + addr, Disk: f.setup.disk, Clock: fault.Loopback(fault.FreePort(f.t))})
 	n.client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}, Timeout: 15 * time.Second}
 	f.t.Cleanup(n.client.CloseIdleConnections)
 	return n
@@ -281,7 +288,7 @@ func (f *fleet) newUser() string { return fmt.Sprintf("user-%d", f.serial.Add(1)
 
 // start begins a session of an application's user by the service key. nil is one that was not acknowledged.
 func (n *node) start(user, mode string) *cred {
-	op := n.f.Invoke(fault.Op{Kind: fault.Start, Node: n.Name(), User: user, Form: mode})
+	op := n.f.Invoke(fault.Op{Kind: fault.Start, Node: n.Name(), User: user, Form: mode, Entry: loginOK})
 	a := n.call(context.Background(), http.MethodPost, "/v1/admin/sessions", n.f.key,
 		map[string]any{"user": user, "methods": []string{"pwd"}, "mode": mode, "transport": "bearer"})
 	outcome := fault.Unknown
@@ -345,20 +352,20 @@ func (n *node) refreshWith(c *cred, token string) fault.Op {
 
 // end ends one session by the administration.
 func (n *node) end(c *cred, fleetwide bool) (fault.Op, grant) {
-	op := n.f.Invoke(fault.Op{Kind: fault.End, Node: n.Name(), Session: c.session, User: c.user, Fleet: fleetwide})
+	op := n.f.Invoke(fault.Op{Kind: fault.End, Node: n.Name(), Session: c.session, User: c.user, Fleet: fleetwide, Entry: sessionEnded})
 	return n.ending(op, "/v1/admin/sessions/"+c.session, http.MethodDelete, n.f.key)
 }
 
 // logout ends one session by its own credential.
 func (n *node) logout(c *cred) fault.Op {
 	access, _ := c.now()
-	op, _ := n.ending(n.f.Invoke(fault.Op{Kind: fault.End, Node: n.Name(), Session: c.session, User: c.user, Note: "log-out"}), "/v1/logout", http.MethodPost, access)
+	op, _ := n.ending(n.f.Invoke(fault.Op{Kind: fault.End, Node: n.Name(), Session: c.session, User: c.user, Note: "log-out", Entry: sessionEnded}), "/v1/logout", http.MethodPost, access)
 	return op
 }
 
 // endUser ends all sessions of a user.
 func (n *node) endUser(user string, fleetwide bool) (fault.Op, grant) {
-	op := n.f.Invoke(fault.Op{Kind: fault.End, Node: n.Name(), User: user, Fleet: fleetwide})
+	op := n.f.Invoke(fault.Op{Kind: fault.End, Node: n.Name(), User: user, Fleet: fleetwide, Entry: userEnded})
 	return n.ending(op, "/v1/admin/users/"+url.PathEscape(user)+"/sessions", http.MethodDelete, n.f.key)
 }
 

@@ -18,22 +18,29 @@ type client struct {
 	over  []*cred
 }
 
-// load runs clients until the function that is returned is called.
+// load runs clients, two of whom are people with passwords, until the function that is returned is called.
 func (f *fleet) load(rnd *rand.Rand, clients int) (stop func()) {
 	done := make(chan struct{})
 	var all sync.WaitGroup
-	for range clients {
-		c := &client{f: f, rand: rand.New(rand.NewPCG(rnd.Uint64(), 2)), user: f.newUser()}
+	run := func(step func()) {
 		all.Go(func() {
 			for {
 				select {
 				case <-done:
 					return
 				default:
-					c.step()
+					step()
 				}
 			}
 		})
+	}
+	const people = 2
+	for range clients - people {
+		c := &client{f: f, rand: rand.New(rand.NewPCG(rnd.Uint64(), 2)), user: f.newUser()}
+		run(c.step)
+	}
+	for range people {
+		run(f.person(rnd).step)
 	}
 	return func() { close(done); all.Wait() }
 }
@@ -93,11 +100,13 @@ func (c *client) pause() {
 	<-timer.C
 }
 
-// finish looks for everything that was acknowledged, judges all answers and reads the logs.
+// finish looks for everything that was acknowledged, judges all answers and reads the logs, that of the audit too.
 func (f *fleet) finish(r fault.Rules) {
 	f.t.Helper()
+	f.settle()
 	f.look()
 	f.Judge(f.t, r)
+	f.judgeTrail()
 	var yes, no, unknown int
 	for _, op := range f.Ops() {
 		switch {

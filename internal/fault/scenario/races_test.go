@@ -153,11 +153,14 @@ func (f *fleet) signUp(n *node, round int) (account, string) {
 
 // login logs a user in by password, for mode hybrid.
 func (n *node) login(f *fleet, user account, password string) *cred {
-	op := f.Invoke(fault.Op{Kind: fault.Start, Node: n.Name(), User: user.id, Form: "hybrid", Note: "login"})
+	op := f.Invoke(fault.Op{Kind: fault.Start, Node: n.Name(), User: user.id, Form: "hybrid", Note: "login", Entry: loginOK})
 	a := n.call(context.Background(), http.MethodPost, "/v1/login", "", map[string]any{"email": user.email, "password": password, "mode": "hybrid", "transport": "bearer"})
 	outcome := fault.Unknown
-	if a.status == http.StatusOK {
+	switch a.status {
+	case http.StatusOK:
 		outcome = fault.Yes
+	case http.StatusUnauthorized, http.StatusTooManyRequests:
+		outcome = fault.No
 	}
 	f.done(op, a, outcome)
 	if outcome != fault.Yes {
@@ -171,9 +174,9 @@ func (n *node) login(f *fleet, user account, password string) *cred {
 
 // disable disables a user, which ends his sessions, or enables him again, which begins none.
 func (n *node) disable(user string, disabled bool) {
-	op := fault.Op{Kind: "enable", Node: n.Name(), User: user}
+	op := fault.Op{Kind: "enable", Node: n.Name(), User: user, Entry: userEnabled}
 	if disabled {
-		op.Kind = fault.End
+		op.Kind, op.Entry = fault.End, userDisabled
 	}
 	one := n.f.Invoke(op)
 	a := n.call(context.Background(), http.MethodPatch, "/v1/admin/users/"+user, n.f.key, map[string]any{"disabled": disabled})

@@ -1,18 +1,17 @@
 package scenario
 
 import (
+	"math/rand/v2"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/handstamp/handstamp/internal/fault"
 )
 
-// Everything at once: a random schedule of faults under load, for as long as HANDSTAMP_TORTURE_TIME says. The seed that
-// is printed runs the same schedule again; a schedule that found something becomes a test of its own.
+// Everything at once: random schedules of faults under load, one fleet after the other, for as long as
+// HANDSTAMP_TORTURE_TIME says. Each fleet has a seed of its own, which is printed: HANDSTAMP_TORTURE_SEED plays that one
+// again, and only that. One that found something belongs into testdata/seeds.txt, which makes it a test.
 func TestTorture(t *testing.T) {
 	d := 5 * time.Second
 	if long() {
@@ -24,51 +23,31 @@ func TestTorture(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	rnd := seeded(t)
-	end := time.Now().Add(d)
-	for time.Now().Before(end) {
-		store := []string{onPostgres, onRedis, onTiered, onSQLite}[rnd.IntN(4)]
-		t.Run(store, func(t *testing.T) {
-			f := newFleet(t, setup{store: store, nodes: 2 + rnd.IntN(2)})
-			var possible []evil
-			for _, e := range evils() {
-				if e.on(store) {
-					possible = append(possible, e)
-				}
-			}
-			before := f.goroutines()
-			stop := f.load(rnd, 8)
-			// A fleet is judged after a minute: histories grow, and so does what checking them takes.
-			for until := min(time.Until(end), time.Minute); until > 0; {
-				began := time.Now()
-				var heals [theNode + 1][]func()
-				for range 1 + rnd.IntN(3) {
-					e := possible[rnd.IntN(len(possible))]
-					if e.part != thePaths && len(heals[e.part]) > 0 {
-						continue // a server that is stopped cannot be told to be read-only
-					}
-					t.Logf("%v: %s", f.Now().Round(time.Millisecond), e.name)
-					heals[e.part] = append(heals[e.part], e.begin(f, rnd))
-					wait(time.Duration(rnd.IntN(1500)) * time.Millisecond)
-				}
-				for _, heal := range slices.Concat(heals[:]...) {
-					heal()
-				}
-				f.recovered()
-				wait(time.Duration(rnd.IntN(500)) * time.Millisecond)
-				until -= time.Since(began)
-				if t.Failed() {
-					break
-				}
-			}
-			stop()
-			f.calm(before)
-			f.finish(fault.Rules{Bound: 2 * time.Second})
-		})
-		if t.Failed() {
-			return
+	if text := os.Getenv("HANDSTAMP_TORTURE_SEED"); text != "" {
+		p, err := parsePlan(text)
+		if err != nil {
+			t.Fatal(err)
 		}
+		t.Run("again", func(t *testing.T) { p.torture(t, min(d, time.Minute)) })
+		return
 	}
+	for end := time.Now().Add(d); time.Now().Before(end) && !t.Failed(); {
+		p := plan{seed: rand.Uint64()}
+		// A fleet is judged after a minute: histories grow, and so does what checking them takes.
+		t.Run(p.String(), func(t *testing.T) { p.torture(t, min(time.Until(end), time.Minute)) })
+	}
+}
+
+// torture plays a plan, and says what to do with one that found something.
+func (p plan) torture(t *testing.T, limit time.Duration) {
+	took := p
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("to play it again: HANDSTAMP_TORTURE_SEED=%v go test -count=1 -run TestTorture -v ./internal/fault/scenario\n"+
+				"to keep it, add this line to %s:\n%v what was wrong, in a few words", took, seedsFile, took)
+		}
+	})
+	p.play(t, limit, &took)
 }
 
 // goroutines says how many each node has.
