@@ -177,7 +177,7 @@ func (f *Follower) Wait(ctx context.Context, seq uint64) (Waited, error) {
 	own := func(now Instant) (id.Verifier, bool) {
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		return f.member.self, f.member.settled(now, seq)
+		return f.member.self, f.member.vouch(now, seq)
 	}
 	if err := w.run(ctx, f.clock, own, f.lister.read); err != nil {
 		return Waited{}, err

@@ -36,6 +36,7 @@ type member struct {
 	journal    journal
 	set        *Set
 	ahead      map[uint64]struct{} // numbers of own commits above what was applied in order
+	vouched    uint64              // the highest of them that somebody was told is settled here
 	remotes    remotes
 	fleet      fleetClock
 	interval   time.Duration
@@ -246,7 +247,7 @@ func (m *member) restart(h Head) outcome {
 // reset drops everything and goes on from where the log begins.
 func (m *member) reset(h Head) {
 	m.journal = startAt(h)
-	m.ahead = map[uint64]struct{}{}
+	m.ahead, m.vouched = map[uint64]struct{}{}, 0
 	m.waiting = promise{}
 	events := m.set.reset()
 	m.publish(func(s *state) {
@@ -273,10 +274,15 @@ func (m *member) learn(events []Event) {
 	}
 }
 
-// settled reports whether event n hits here and at every remote that this process answers.
-func (m *member) settled(now Instant, n uint64) bool {
+// vouch reports whether event n hits here and at every remote that this process answers. Who is told so relies on it: from
+// then on nobody is answered who might get a lease without n.
+func (m *member) vouch(now Instant, n uint64) bool {
 	_, learned := m.ahead[n]
-	return (learned || n <= m.journal.applied()) && m.remotes.acknowledged(now, n) >= n
+	if !learned && n > m.journal.applied() || m.remotes.acknowledged(now, n) < n {
+		return false
+	}
+	m.vouched = max(m.vouched, n)
+	return true
 }
 
 // stop gives up the lease for good: nothing is answered from memory any more.

@@ -159,7 +159,8 @@ func TestNoNeedlessRenewals(t *testing.T) {
 }
 
 // TestStorm: a thousand ends a second, and somebody waiting for each fiftieth. Every verifier still renews fifty times a
-// second and a burst, the lists are read once each 4 ms at most, and nobody waits for long.
+// second and a burst, the lists are read once each 4 ms at most, nobody waits for long, and every verifier hears of an end
+// soon, also one that renews at the node where they happen.
 func TestStorm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const away = 2 * ms
@@ -167,17 +168,34 @@ func TestStorm(t *testing.T) {
 		a, b := follow(t, l, FollowOptions{}), follow(t, l, FollowOptions{})
 		defer a.Close()
 		defer b.Close()
-		node := newNodeLog(b, away)
-		r := follow(t, node, FollowOptions{})
-		defer r.Close()
+		all := []*Follower{a, b}
+		var doors []nodeLog
+		for _, node := range []*Follower{a, b} {
+			doors = append(doors, newNodeLog(node, away))
+			r := follow(t, doors[len(doors)-1], FollowOptions{})
+			defer r.Close()
+			all = append(all, r)
+		}
 		time.Sleep(time.Minute) // a long rest saves no more up than a short one
-		nodes, remote, lists := l.called("Renew"), node.called(), l.called("Registered")
+		nodes, lists := l.called("Renew"), l.called("Registered")
+		remotes := []int{doors[0].called(), doors[1].called()}
 		var waits sync.WaitGroup
 		const ends, seconds = 5_000, 5
 		for i := range ends {
 			own := l.append(endOf(fmt.Sprintf("ses_%d", i)))
 			a.Learn(own...)
 			if i%50 == 0 {
+				for n, f := range all {
+					waits.Go(func() {
+						began := time.Now()
+						for f.Applied() < own[0].Seq {
+							time.Sleep(ms)
+						}
+						if late := time.Since(began); late > 3*spacing {
+							t.Errorf("verifier %d hears of event %d after %v", n, own[0].Seq, late)
+						}
+					})
+				}
 				waits.Go(func() {
 					w, err := a.Wait(t.Context(), own[0].Seq)
 					if err != nil || w.WaitedOut != 0 || w.Took > 150*ms {
@@ -192,14 +210,16 @@ func TestStorm(t *testing.T) {
 		if n := l.called("Renew") - nodes; n > 2*most {
 			t.Errorf("%d renewals of two nodes in %d s, want %d at most", n, seconds, 2*most)
 		}
-		if n := node.called() - remote; n > most {
-			t.Errorf("%d renewals of a remote verifier in %d s, want %d at most", n, seconds, most)
+		for i, door := range doors {
+			if n := door.called() - remotes[i]; n > most {
+				t.Errorf("%d renewals of a remote verifier in %d s, want %d at most", n, seconds, most)
+			}
 		}
 		if n := l.called("Registered") - lists; n > 250*(seconds+1) {
 			t.Errorf("%d lists in %d s, want 250 a second at most", n, seconds)
 		}
 		time.Sleep(100 * ms)
-		for _, f := range []*Follower{a, b, r} {
+		for _, f := range all {
 			if f.Applied() != ends || says(f, "ses_1").Ended != 2 || !says(f, "ses_1").Fresh {
 				t.Errorf("after the storm: applied %d, %+v", f.Applied(), says(f, "ses_1"))
 			}

@@ -14,8 +14,8 @@ var ErrNoLease = errors.New("revoke: this node holds no lease itself")
 var ErrTooManyRemotes = errors.New("revoke: too many remote verifiers at this node")
 
 // errBehind is what a node answers while it has to read the log before it can answer: the verifier that asks has applied
-// more than the node, as one that comes from another node may have, or the node has commits of its own to read back. It
-// means "don't know".
+// more than the node, as one that comes from another node may have, or the node has vouched for a commit of its own that it
+// has yet to read back. It means "don't know".
 var errBehind = errors.New("revoke: this node has to read the log first")
 
 // maxRemotes bounds the memory that callers with ever new ids can make a node spend.
@@ -80,9 +80,9 @@ func (m *member) answer(now Instant, r Renewal) (Answer, error) {
 	a.Head.Tag, _ = m.journal.tag(a.Head.Seq)
 	a.Head.Now = m.fleet.forOthers(now)
 	held := m.remotes.acknowledged(now, a.Head.Seq) // forgets those whose leases have ended
-	// An own commit that is only known ahead of its turn is in no answer yet, but whoever waited for it counts on this
-	// node: nobody may get a lease without it.
-	if r.Log == a.Head.Log && r.Applied > a.Head.Seq || len(m.ahead) > 0 {
+	// An own commit that is only known ahead of its turn is in no answer yet. Where somebody was told that it is settled
+	// here, nobody may get a lease without it.
+	if r.Log == a.Head.Log && r.Applied > a.Head.Seq || m.vouched > a.Head.Seq {
 		m.haste = atOnce
 		return Answer{}, errBehind
 	}

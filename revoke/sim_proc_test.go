@@ -191,12 +191,12 @@ func (p *proc) serve(q request) {
 		if node.cut {
 			return
 		}
-		ahead := node.m.ahead
-		if p.w.mutant == "answers_while_ahead" {
-			node.m.ahead = nil
+		vouched := node.m.vouched
+		if p.w.mutant == "answers_after_vouching" {
+			node.m.vouched = 0
 		}
 		a, err := node.m.answer(node.read(), q.renewal)
-		node.m.ahead = ahead
+		node.m.vouched = vouched
 		node.arm()
 		if q.join && err == nil {
 			p.reply(func() { p.arrived(q, p.m.joined(q, a.Head)) })

@@ -226,7 +226,7 @@ func (x *simWait) step() {
 		return
 	}
 	now := x.read()
-	if x.owner != nil && (x.owner.m.settled(now, x.event.Seq) || x.w.mutant == "flat_acks") {
+	if x.owner != nil && (x.owner.m.vouch(now, x.event.Seq) || x.w.mutant == "flat_acks") {
 		x.f.settle(x.owner.m.self)
 	}
 	if !x.f.done(now) {
@@ -356,7 +356,7 @@ func TestSimulationFindsMutants(t *testing.T) {
 		{"row_gone_renews", "a renewal whose row is gone renews nothing"},
 		{"lease_before_ack", "a lease counts once what it knows is acknowledged"},
 		{"row_goes_down", "the recorded number never goes down"},
-		{"answers_while_ahead", "a node answers nobody before it has read back its own commits"},
+		{"answers_after_vouching", "a node that has vouched for its own commit answers nobody before it has read it back"},
 		{"mono_only", "the wall clock must agree, for a suspend stops the monotonic one"},
 		{"wall_only", "the monotonic clock must agree, for the wall clock is set back"},
 	}

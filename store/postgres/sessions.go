@@ -132,9 +132,10 @@ func (v *sessions) List(ctx context.Context, f handstamp.SessionFilter) ([]hands
 }
 
 // rotate moves a family on in one statement, by handstamp.Rotation.Moves; $13 is set if the session was not read before.
-// What decides, and what is answered, is what "read" read in one snapshot; "seen" is that and what it comes to. If somebody changed the session since, the version is another one, and nothing is written: the update would otherwise go
-// on with the new row of the session and the old rows of everything else, and a number of the new row would vouch for
-// what the old ones have missed. Then it is looked at again.
+// What decides, and what is answered, is what "read" read in one snapshot; "seen" is that and what it comes to. If somebody
+// changed the session since, the version is another one, and nothing is written: the update would otherwise go on with the
+// new row of the session and the old rows of everything else, and a number of the new row would vouch for what the old ones
+// have missed. Then it is looked at again.
 const rotate = `WITH read AS MATERIALIZED (
 	SELECT s.id, s.version, s.rotated_at, s.methods, s.generation = $3 AND s.nonce_hash = $5 AND ` + alive + ` AS moves,
 	set_config('lock_timeout', $12, true), ` + subjectColumns + `, ` + rolesOf + ` AS definitions
