@@ -46,6 +46,16 @@ func TestRevocationReachesARemote(t *testing.T) {
 			f.Judge(t, fault.Rules{Bound: time.Second})
 		})
 	}
+	// The node that it renews at is the one that is never done with reading its own ends.
+	t.Run("in a storm of ends", func(t *testing.T) {
+		f := newFleet(t, setup{store: onPostgres, nodes: 1, shared: true})
+		remote, _ := f.newRemote("remote", f.nodes[0])
+		f.nodes = append(f.nodes, remote)
+		stop := f.nodes[0].storm()
+		measure(t, f, "remote in a storm", times(10, 200), time.Second)
+		stop()
+		f.Judge(t, fault.Rules{Bound: time.Second})
+	})
 	t.Run("cut off", func(t *testing.T) {
 		const lease = 2 * time.Second
 		f := newFleet(t, setup{store: onPostgres, nodes: 1, shared: true})

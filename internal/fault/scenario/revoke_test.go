@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -81,6 +82,32 @@ func measure(t *testing.T, f *fleet, what string, rounds int, bound time.Duratio
 	}
 }
 
+// storm ends sessions of users who have none at a node, as fast as four clients can, until stop: each is an event.
+func (n *node) storm() (stop func()) {
+	began := n.f.Now()
+	done := make(chan struct{})
+	var clients sync.WaitGroup
+	var ends atomic.Int64
+	for range 4 {
+		clients.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+					n.endUser(n.f.newUser(), false)
+					ends.Add(1)
+				}
+			}
+		})
+	}
+	return func() {
+		close(done)
+		clients.Wait()
+		n.f.t.Logf("%.0f more ends a second meanwhile", float64(ends.Load())/(n.f.Now()-began).Seconds())
+	}
+}
+
 // Ended on one node, last accepted on the other: within a second, whatever wakes the other node up or does not.
 func TestRevocationReachesTheOtherNode(t *testing.T) {
 	for _, store := range []string{onPostgres, onSQLite, onRedis, onTiered} {
@@ -94,6 +121,13 @@ func TestRevocationReachesTheOtherNode(t *testing.T) {
 			f.Judge(t, fault.Rules{Bound: time.Second})
 		})
 	}
+	t.Run("in a storm of ends", func(t *testing.T) {
+		f := newFleet(t, setup{store: onPostgres, nodes: 2, shared: true})
+		stop := f.nodes[0].storm()
+		measure(t, f, "in a storm", times(10, 200), time.Second)
+		stop()
+		f.Judge(t, fault.Rules{Bound: time.Second})
+	})
 	t.Run("through a pooler that passes no notifications", func(t *testing.T) {
 		f := newFleet(t, setup{store: onPostgres, nodes: 2, shared: true, env: map[string]string{"HANDSTAMP_DATABASE_POOLER": "transaction"}})
 		measure(t, f, "polling", times(10, 200), time.Second)
