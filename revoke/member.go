@@ -37,7 +37,7 @@ type member struct {
 	set        *Set
 	ahead      map[uint64]struct{} // numbers of own commits above what was applied in order
 	vouched    uint64              // the highest of them that somebody was told is settled here
-	remotes    remotes
+	remotes    *remotes
 	fleet      fleetClock
 	interval   time.Duration
 	period     time.Duration // the fleet's lease
@@ -72,7 +72,7 @@ type promise struct {
 func newMember(name string) *member {
 	m := &member{
 		name: name, limit: pageLimit, newID: id.NewVerifier,
-		set: NewSet(), ahead: map[uint64]struct{}{}, remotes: remotes{},
+		set: NewSet(), ahead: map[uint64]struct{}{}, remotes: newRemotes(),
 		interval: longestInterval, haste: atOnce,
 		began: Instant{Mono: -longestInterval}, spaced: -longestInterval,
 	}
@@ -248,6 +248,7 @@ func (m *member) restart(h Head) outcome {
 func (m *member) reset(h Head) {
 	m.journal = startAt(h)
 	m.ahead, m.vouched = map[uint64]struct{}{}, 0
+	m.remotes.doubt()
 	m.waiting = promise{}
 	events := m.set.reset()
 	m.publish(func(s *state) {

@@ -462,7 +462,7 @@ func TestNodeWaitsOutSilentRemotes(t *testing.T) {
 	if b.m.vouch(b.now, 1) {
 		t.Error("it vouches before the remote's lease ended")
 	}
-	if b.now.Mono++; !b.m.vouch(b.now, 1) || len(b.m.remotes) != 0 {
+	if b.now.Mono++; !b.m.vouch(b.now, 1) || len(b.m.remotes.all) != 0 {
 		t.Error("it does not vouch after it ended")
 	}
 }

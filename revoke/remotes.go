@@ -2,6 +2,7 @@ package revoke
 
 import (
 	"errors"
+	"math"
 	"time"
 
 	"github.com/handstamp/handstamp/id"
@@ -22,8 +23,12 @@ var errBehind = errors.New("revoke: this node has to read the log first")
 const maxRemotes = 10_000
 
 // remotes is the account that a node keeps of the verifiers whose renewals it answers from its own memory. The log does
-// not know them; the node acknowledges for them.
-type remotes map[id.Verifier]remote
+// not know them; the node acknowledges for them. What a renewal costs does not grow with how many there are.
+type remotes struct {
+	all     map[id.Verifier]remote
+	covered map[uint64]int // how many have covered what: a few numbers near the head, and those of the silent ones
+	first   time.Duration  // monotonic: before it no account ends
+}
 
 // remote is one verifier that may hold a lease given by this node.
 type remote struct {
@@ -31,38 +36,80 @@ type remote struct {
 	until   time.Duration // monotonic: then the last lease it was given has ended on any clock
 }
 
+func newRemotes() *remotes {
+	return &remotes{all: map[id.Verifier]remote{}, covered: map[uint64]int{}}
+}
+
 // acknowledged returns how much of applied this node may acknowledge: no event that a remote may still be ignorant of
 // under a lease given here.
-func (r remotes) acknowledged(now Instant, applied uint64) uint64 {
-	for v, x := range r {
-		if now.Mono >= x.until {
-			delete(r, v)
-			continue
-		}
-		applied = min(applied, x.covered)
+func (r *remotes) acknowledged(now Instant, applied uint64) uint64 {
+	if now.Mono >= r.first {
+		r.sweep(now)
+	}
+	for n := range r.covered {
+		applied = min(applied, n)
 	}
 	return applied
 }
 
+// sweep ends the accounts whose time has come.
+func (r *remotes) sweep(now Instant) {
+	r.first = math.MaxInt64
+	for v, x := range r.all {
+		if now.Mono < x.until {
+			r.first = min(r.first, x.until)
+			continue
+		}
+		delete(r.all, v)
+		r.count(x.covered, -1)
+	}
+}
+
+func (r *remotes) count(covered uint64, by int) {
+	if r.covered[covered] += by; r.covered[covered] == 0 {
+		delete(r.covered, covered)
+	}
+}
+
 // heard notes that a verifier says it has applied n. It reports whether that was news.
-func (r remotes) heard(v id.Verifier, n uint64) bool {
-	x, ok := r[v]
+func (r *remotes) heard(v id.Verifier, n uint64) bool {
+	x, ok := r.all[v]
 	if !ok || n <= x.covered {
 		return false
 	}
+	r.count(x.covered, -1)
+	r.count(n, 1)
 	x.covered = n
-	r[v] = x
+	r.all[v] = x
 	return true
 }
 
 // gave notes, before it is sent, an answer that lets v hold a lease once it has applied head.
-func (r remotes) gave(v id.Verifier, head uint64, until time.Duration) {
-	x, ok := r[v]
+func (r *remotes) gave(v id.Verifier, head uint64, until time.Duration) {
+	x, ok := r.all[v]
 	if !ok {
 		x.covered = head // the first answer holds all of it; it holds no other lease of ours
+		r.count(head, 1)
 	}
 	x.until = max(x.until, until)
-	r[v] = x
+	r.all[v] = x
+	r.first = min(r.first, x.until)
+}
+
+// full says whether v has no account and there is no room for one.
+func (r *remotes) full(v id.Verifier) bool {
+	_, known := r.all[v]
+	return !known && len(r.all) >= maxRemotes
+}
+
+// doubt forgets what the remotes have covered, for the numbers mean something else now. Their leases last.
+func (r *remotes) doubt() {
+	clear(r.covered)
+	for v, x := range r.all {
+		x.covered = 0
+		r.all[v] = x
+		r.count(0, 1)
+	}
 }
 
 // answer answers another verifier's renewal from memory. Everything is counted from the moment before this node's own
@@ -98,7 +145,7 @@ func (m *member) answer(now Instant, r Renewal) (Answer, error) {
 	if more {
 		return a, nil
 	}
-	if _, known := m.remotes[r.Verifier]; !known && len(m.remotes) >= maxRemotes {
+	if m.remotes.full(r.Verifier) {
 		return Answer{}, ErrTooManyRemotes
 	}
 	m.remotes.gave(r.Verifier, a.Head.Seq, s.lease.from.Mono+margin(m.period))
