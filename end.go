@@ -144,6 +144,8 @@ func (a *Auth) waited(ctx context.Context, e Ended, opt EndOptions) (Ended, erro
 // WaitFleet waits until every registered verifier has applied what was ended, or can no longer answer from memory. It
 // takes at most 1.12 times the lease. If it fails, the error is ErrNotAwaited, and e comes back as it was.
 func (a *Auth) WaitFleet(ctx context.Context, e Ended) (Ended, error) {
+	ctx, back := OutsideBudget(ctx)
+	defer back()
 	w, err := a.log.Wait(ctx, e.By)
 	if err != nil {
 		return e, fmt.Errorf("%w: %w", ErrNotAwaited, err)

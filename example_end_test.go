@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"time"
 
@@ -187,6 +188,39 @@ func ExampleAuth_WaitFleet_notAwaited() {
 	// Output:
 	// true
 	// 401 revoked
+}
+
+// A handler that asks several times tells its caller in time that it cannot say.
+func ExampleWithBudget() {
+	auth := openAuth(memory.New(), handstamp.Options{})
+	defer auth.Close()
+	logIn(auth, "ada")
+	logOutEverywhere := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := handstamp.WithBudget(r.Context(), 2*time.Second)
+		defer cancel()
+		ended, err := auth.EndUser(ctx, handstamp.UserID(r.FormValue("user")), handstamp.EndOptions{WaitFleet: true})
+		if err != nil {
+			handstamp.ProblemOf(err).Write(w) // 503 with Retry-After, if the store is away
+			return
+		}
+		fmt.Fprint(w, ended.Sessions)
+	})
+	fmt.Println(ask(logOutEverywhere, httptest.NewRequest("POST", "/?user=ada", nil)))
+	// Output: 200 1
+}
+
+// What takes its time although no store is slow does not count.
+func ExampleOutsideBudget() {
+	ctx, cancel := handstamp.WithBudget(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	free, back := handstamp.OutsideBudget(ctx)
+	select { // asks somebody who thinks
+	case <-free.Done():
+	case <-time.After(100 * time.Millisecond):
+	}
+	back()
+	fmt.Println(ctx.Err())
+	// Output: <nil>
 }
 
 func ExampleEndOptions() {

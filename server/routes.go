@@ -182,6 +182,22 @@ func (r route) strictQuery() bool {
 	return strings.HasPrefix(r.pattern, "/v1/") && r.pattern != checkPath
 }
 
+// storeBudget is what the stores may take over a request, in all. With the half second that a commit gets beyond it, who
+// asks hears that nothing can be said in less than 3 s.
+const storeBudget = 2400 * time.Millisecond
+
+// bounded puts the budget around whatever asks the stores. An event stream has no end, and answers from memory.
+func (r route) bounded(next handler) handler {
+	if r.doc.stream {
+		return next
+	}
+	return func(w http.ResponseWriter, req *http.Request) error {
+		ctx, cancel := handstamp.WithBudget(req.Context(), storeBudget)
+		defer cancel()
+		return next(w, req.WithContext(ctx))
+	}
+}
+
 // who is the acting user: the credential's.
 func who(r *http.Request) handstamp.Principal {
 	p, _ := handstamp.FromContext(r.Context())
@@ -204,7 +220,7 @@ func (s *Server) install(routes []route) *http.ServeMux {
 			continue
 		}
 		e.noHead = e.noHead || r.doc.stream
-		e.methods[r.method] = s.guarded(r.guard, r.asked())
+		e.methods[r.method] = r.bounded(s.guarded(r.guard, r.asked()))
 	}
 	for _, e := range endpoints {
 		e.allow = allowOf(slices.Collect(maps.Keys(e.methods)), e.noHead)

@@ -8,6 +8,8 @@ import (
 	"runtime"
 	"sync"
 	"time"
+
+	"github.com/handstamp/handstamp"
 )
 
 // Defaults of [NewQueue].
@@ -77,6 +79,11 @@ func NewQueue(workers, waiting int, maxWait time.Duration) *Queue {
 // turn does not come, work does not run and the error is an [ErrBusy], or wraps the cause of ctx if that ended
 // first.
 func (q *Queue) Do(ctx context.Context, work func()) error {
+	if ctx.Err() != nil {
+		return left(ctx)
+	}
+	ctx, back := handstamp.OutsideBudget(ctx) // a crowd before the queue is no slow store
+	defer back()
 	if err := q.acquire(ctx); err != nil {
 		return err
 	}
@@ -93,9 +100,6 @@ func (q *Queue) Load() Load {
 }
 
 func (q *Queue) acquire(ctx context.Context) error {
-	if ctx.Err() != nil {
-		return left(ctx)
-	}
 	q.mu.Lock()
 	if q.running < q.workers { // then nobody waits: release hands slots to waiters before it frees one
 		q.running++

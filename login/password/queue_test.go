@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/handstamp/handstamp"
 )
 
 func TestQueueDefaults(t *testing.T) {
@@ -276,5 +278,30 @@ func TestQueueKeepsCountUnderRaces(t *testing.T) {
 			t.Errorf("%d served, %d refused, %d gone", served.Load(), busy.Load(), gone.Load())
 		}
 		checkIdle(t, q)
+	})
+}
+
+// TestQueueIsOutsideBudgets: waiting for a turn and hashing do not use up what the stores may take, or in a crowd nobody
+// whose turn comes would have time left to log in.
+func TestQueueIsOutsideBudgets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := handstamp.WithBudget(t.Context(), time.Second)
+		defer cancel()
+		q := NewQueue(1, 1, 0)
+		var first sync.WaitGroup
+		first.Go(func() {
+			if err := q.Do(t.Context(), func() { time.Sleep(2 * time.Second) }); err != nil {
+				t.Error(err)
+			}
+		})
+		synctest.Wait()
+		if err := q.Do(ctx, func() { time.Sleep(2 * time.Second) }); err != nil || ctx.Err() != nil {
+			t.Errorf("Do = %v, and the budget %v", err, ctx.Err())
+		}
+		first.Wait()
+		time.Sleep(time.Second + time.Millisecond)
+		if err := q.Do(ctx, func() {}); err == nil {
+			t.Error("a hash is made for a request that is over")
+		}
 	})
 }

@@ -64,6 +64,9 @@ func (s *Store) LoginWork() handstamp.UnitOfWork[login.Tx] {
 // dead before anything was done.
 func (s *Store) do(ctx context.Context, fn func(*unit) error) error {
 	deadline := time.Now().Add(s.limits.total)
+	if caller, ok := ctx.Deadline(); ok && caller.Before(deadline) {
+		deadline = caller // a commit goes on beyond it, for as long as it is given, not for what the unit had left
+	}
 	for try := 1; ; try++ {
 		retry, err := s.once(ctx, deadline, fn)
 		if !retry || try == maxTries || ctx.Err() != nil || time.Now().After(deadline) {

@@ -32,7 +32,7 @@ func (s *Store) finish(ctx context.Context, u *unit) error {
 		s.tell(ctx, u)
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*s.c.timeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.finishTime(ctx))
 	defer cancel()
 	if err := s.writeUnit(ctx, u); err != nil {
 		return fmt.Errorf("%w: %w", errUnknown, err)
@@ -46,6 +46,18 @@ func (s *Store) finish(ctx context.Context, u *unit) error {
 		}
 	}
 	return s.stillStands(ctx, u)
+}
+
+// leastFinish is what Redis gets for its part of a unit when the caller's time is up.
+const leastFinish = 500 * time.Millisecond
+
+// finishTime is how long Redis may take for its part: two calls, or what the caller has left, if that is less.
+func (s *Store) finishTime(ctx context.Context) time.Duration {
+	most := 2 * s.c.timeout
+	if by, ok := ctx.Deadline(); ok {
+		most = min(most, max(time.Until(by), leastFinish))
+	}
+	return most
 }
 
 // tellTimeout is how long the end of something waits for Redis after its commit.

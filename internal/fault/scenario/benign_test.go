@@ -127,16 +127,25 @@ func (b *benign) take() bool {
 func (b *benign) family(r *rand.Rand) {
 	n := b.f.nodes[r.IntN(2)]
 	c := n.start(b.f.newUser(), "hybrid")
-	if c == nil {
-		b.f.t.Error("no session")
-		return
+	for tries := 0; c == nil; tries++ {
+		if tries > 10 {
+			b.f.t.Error("no session")
+			return
+		}
+		breathe()
+		c = n.start(b.f.newUser(), "hybrid")
 	}
 	for range 10 + r.IntN(40) {
 		if !b.generation(r, c) {
 			break
 		}
 	}
-	if op, _ := n.end(c, false); op.Outcome != fault.Yes {
+	op, _ := n.end(c, false)
+	for tries := 0; op.Outcome == fault.Unknown && tries < 10; tries++ {
+		breathe()
+		op, _ = n.end(c, false)
+	}
+	if op.Outcome != fault.Yes {
 		b.f.t.Errorf("an end is answered %d %s", op.Status, op.Code)
 	}
 }

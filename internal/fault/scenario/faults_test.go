@@ -88,6 +88,8 @@ func weathers(what string, stores []string, which func(n *node) *fault.Proxy) []
 		{name: "cut from " + what, stores: stores, begin: onPaths(which, plain((*fault.Proxy).Cut))},
 		{name: "no wake-ups from " + what, stores: stores, begin: onPaths(which, plain((*fault.Proxy).Mute))},
 		{name: what + " takes 2 s", stores: stores, begin: onPaths(which, plain(func(p *fault.Proxy) { p.Delay(time.Second) }))},
+		// No call of a store takes too long, and several one after the other do.
+		{name: what + " takes 700 ms", stores: stores, begin: onPaths(which, plain(func(p *fault.Proxy) { p.Delay(350 * time.Millisecond) }))},
 		{name: what + " takes 200 ms", stores: stores, begin: onPaths(which, plain(func(p *fault.Proxy) { p.Delay(100 * time.Millisecond) }))},
 		{name: "resets from " + what, stores: stores, begin: onPaths(which, func(p *fault.Proxy) func() { return p.ResetEvery(100 * time.Millisecond) })},
 	}
