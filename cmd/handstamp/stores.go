@@ -161,7 +161,7 @@ func openSQLite(ctx context.Context, cfg *config.Config, log *slog.Logger, how o
 // tiers are what is in front of the database.
 type tiers struct {
 	sessions *redis.Client // keeps the sessions; nil if the database does
-	cache    *redis.Client // keeps copies; nil without
+	cache    *redis.Cache  // keeps copies; nil without
 	at       string        // where the sessions are, for people
 	secrets  [][]byte
 }
@@ -174,7 +174,7 @@ func dialTiers(ctx context.Context, cfg *config.Config, log *slog.Logger, how op
 		t.sessions, err = dialRedis(ctx, cfg.Sessions, redis.Options{}, log)
 	case cfg.Cache.Kind == config.KindRedis && cfg.Sessions.Kind == config.KindDatabase && !how.shared:
 		t.at = ", copies in " + cfg.Cache.String()
-		t.cache, err = dialRedis(ctx, cfg.Cache, redis.Options{Cache: true}, log)
+		t.cache, err = openCache(ctx, cfg.Cache, log)
 	}
 	return t, err
 }
@@ -188,11 +188,23 @@ func dialRedis(ctx context.Context, at config.Backend, opt redis.Options, log *s
 	return c, nil
 }
 
-func (t tiers) close() {
-	for _, c := range []*redis.Client{t.sessions, t.cache} {
-		if c != nil {
-			c.Close()
+// openCache goes on without a cache that is away: it costs speed, and a node that does not start costs more.
+func openCache(ctx context.Context, at config.Backend, log *slog.Logger) (*redis.Cache, error) {
+	return redis.OpenCache(ctx, at.DSN.Reveal(), redis.Options{}, func(c *redis.Client, away error) {
+		if away != nil {
+			log.Warn("the cache cannot be reached; the database is asked instead until it can", "place", at.String(), "error", away)
+			return
 		}
+		log.Info("connected to Redis", "place", at.String(), "durability", string(c.Durability().Class), "why", c.Note())
+	})
+}
+
+func (t tiers) close() {
+	if t.sessions != nil {
+		t.sessions.Close()
+	}
+	if t.cache != nil {
+		t.cache.Close()
 	}
 }
 
@@ -208,7 +220,7 @@ func (t tiers) over(base backend, place string) (stores, error) {
 		v.parts = []server.Part{{Name: "sessions", Ask: t.sessions.Ready, Durability: t.sessions.Durability()}}
 		return v, nil
 	case t.cache != nil:
-		s := tiered.New(base, redis.NewCache(t.cache), tiered.Options{Secrets: t.secrets})
+		s := tiered.New(base, t.cache, tiered.Options{Secrets: t.secrets})
 		v := viewsOf(s, place+t.at)
 		v.parts = []server.Part{{Name: "cache", Ask: t.cache.Ready, Spare: true, Info: func() map[string]string { return tierInfo(s.Stats()) }}}
 		return v, nil

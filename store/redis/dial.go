@@ -127,6 +127,11 @@ func connect(ctx context.Context, a address, timeout time.Duration) (rueidis.Cli
 	}
 }
 
+// awayError is why a server cannot be used that may be there later just as it is named.
+type awayError struct{ error }
+
+func (e *awayError) Unwrap() error { return e.error }
+
 // unreachable says why there is no connection.
 func (c *Client) unreachable(ctx context.Context, a address, err error) error {
 	what := "connect"
@@ -137,7 +142,7 @@ func (c *Client) unreachable(ctx context.Context, a address, err error) error {
 		return fmt.Errorf("%s at %s: they do not know it", what, c.hosts)
 	}
 	if network, ok := errors.AsType[*net.OpError](err); ok && network.Op == "dial" {
-		return fmt.Errorf("%s at %s: %w; is it running, and is the address right?", what, c.hosts, network.Err)
+		return &awayError{fmt.Errorf("%s at %s: %w; is it running, and is the address right?", what, c.hosts, network.Err)}
 	}
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return fmt.Errorf("%s at %s: %w; name its authority by ca= in the URL", what, c.hosts, err)
@@ -146,10 +151,10 @@ func (c *Client) unreachable(ctx context.Context, a address, err error) error {
 		return fmt.Errorf("%s at %s: it does not speak TLS there: is it redis:// or another port?", what, c.hosts)
 	}
 	if errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) || errors.Is(err, syscall.ECONNRESET) {
-		return fmt.Errorf("%s at %s: it hung up; if it wants TLS, begin with rediss://", what, c.hosts)
+		return &awayError{fmt.Errorf("%s at %s: it hung up; if it wants TLS, begin with rediss://", what, c.hosts)} // or is a proxy's
 	}
 	if ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) {
-		return fmt.Errorf("%s at %s: no answer in time; is the address right, does it speak TLS exactly if the URL says so, and does a firewall let it through?", what, c.hosts)
+		return &awayError{fmt.Errorf("%s at %s: no answer in time; is the address right, does it speak TLS exactly if the URL says so, and does a firewall let it through?", what, c.hosts)}
 	}
 	return c.explain(what, err)
 }

@@ -2,6 +2,7 @@ package redis_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"strings"
@@ -205,5 +206,72 @@ func TestOneSlot(t *testing.T) {
 	}
 	if len(keys) < 12 {
 		t.Errorf("there are %d keys: %v", len(keys), keys)
+	}
+}
+
+// TestOpenCache: a cache that is away keeps nobody from starting, and is used from when it is there. What waiting does not
+// mend is an error at once.
+func TestOpenCache(t *testing.T) {
+	r := fault.StartRedis(t, fault.RedisOptions{})
+	r.Do(t, "CONFIG", "SET", "requirepass", "hunter2hunter2")
+	if _, err := redis.OpenCache(t.Context(), r.URL(), redis.Options{}, func(*redis.Client, error) {}); err == nil {
+		t.Error("OpenCache without the password it wants = nil")
+	}
+	r.Kill() // it starts again without one
+	for _, url := range []string{"redis://", "http://127.0.0.1"} {
+		if _, err := redis.OpenCache(t.Context(), url, redis.Options{}, func(*redis.Client, error) {}); err == nil {
+			t.Errorf("OpenCache of %s = nil", url)
+		}
+	}
+	told := make(chan error, 3)
+	open := func() *redis.Cache {
+		t.Helper()
+		k, err := redis.OpenCache(t.Context(), r.URL(), redis.Options{}, func(c *redis.Client, away error) {
+			if (c == nil) == (away == nil) {
+				t.Errorf("told of %v and %v", c, away)
+			}
+			told <- away
+		})
+		if err != nil {
+			t.Fatalf("OpenCache of a server that is away = %v", err)
+		}
+		if away := <-told; away == nil || !strings.Contains(away.Error(), "is it running") {
+			t.Errorf("told %v, want why it is not there", away)
+		}
+		return k
+	}
+	open().Close() // while it looks for it
+	k := open()
+	defer k.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	woken := make(chan struct{}, 100)
+	go k.Listen(ctx, func() { woken <- struct{}{} })
+	entry := redis.Entry{Key: "k", Owner: "o", AsOf: 1, Version: 1, Value: []byte("v"), KeepFor: time.Minute}
+	if _, err := k.Get(t.Context(), "k"); err == nil {
+		t.Error("Get without a server = nil")
+	}
+	if k.Put(t.Context(), entry) == nil || k.Note(t.Context(), 1, "o") == nil || k.Ready(t.Context()) == nil {
+		t.Error("a call without a server succeeds")
+	}
+	r.Start(t)
+	if away := <-told; away != nil {
+		t.Errorf("told %v, want that it is there", away)
+	}
+	if err := errors.Join(k.Put(t.Context(), entry), k.Ready(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	if v, err := k.Get(t.Context(), "k"); string(v) != "v" || err != nil {
+		t.Errorf("Get = %q, %v", v, err)
+	}
+	for rung := false; !rung; { // it may not listen yet
+		if err := k.Note(t.Context(), 2, "o"); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-woken:
+			rung = true
+		case <-time.After(20 * time.Millisecond):
+		}
 	}
 }

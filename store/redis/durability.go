@@ -48,7 +48,7 @@ func (c *Client) look(ctx context.Context, k kind) error {
 	for _, node := range nodes {
 		text, err := node.Do(ctx, node.B().Info().Build()).ToString()
 		if err != nil {
-			return c.explain("ask what it is (INFO)", err)
+			return c.early("ask what it is (INFO)", err)
 		}
 		said := readInfo(text)
 		if k == cluster && said["role"] == "slave" {
@@ -71,6 +71,15 @@ func (c *Client) look(ctx context.Context, k kind) error {
 		return fmt.Errorf("Redis at %s: none of its nodes is a primary", c.hosts)
 	}
 	return nil
+}
+
+// early explains an error of a server that may be starting: it answers nothing but that it is loading.
+func (c *Client) early(what string, err error) error {
+	said := c.explain(what, err)
+	if loading, ok := rueidis.IsRedisErr(err); ok && strings.HasPrefix(loading.Error(), "LOADING") {
+		return &awayError{said}
+	}
+	return said
 }
 
 // usable says what is wrong with a server.
