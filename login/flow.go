@@ -104,9 +104,13 @@ func (f *Flow) Login(ctx context.Context, a Attempt, start handstamp.StartOption
 			return g, nil
 		}
 		if !errors.Is(err, handstamp.ErrProofOutdated) {
+			if !errors.Is(err, handstamp.ErrDisabled) {
+				p.Undone()
+			}
 			break
 		}
 		if try > 0 {
+			p.Undone()
 			return handstamp.Grant{}, &handstamp.UnavailableError{Err: err}
 		}
 		p, err = f.check(ctx, a, p.budgets, start.Client)
@@ -136,12 +140,14 @@ func (f *Flow) Prove(ctx context.Context, a Attempt, c handstamp.Client) (Proved
 func (f *Flow) check(ctx context.Context, a Attempt, b budgets, c handstamp.Client) (Proved, error) {
 	u, err := a.Find(ctx)
 	if err != nil && !errors.Is(err, handstamp.ErrNotFound) {
+		f.undecided(ctx, b)
 		return Proved{}, fmt.Errorf("find the account: %w", err)
 	}
 	// The numbers come before the credential: a login that waits for its turn to hash while the password changes must not
 	// begin a session with the old one. An account that was not found costs the same read.
 	p := Proved{flow: f, budgets: b}
 	if p.Proof, err = f.auth.Prove(ctx, cmp.Or(u, nobody)); err != nil {
+		f.undecided(ctx, b)
 		return Proved{}, err
 	}
 	if p.verified, err = a.Verify(ctx, u); err != nil {
@@ -170,6 +176,14 @@ func (p Proved) Settle(ctx context.Context, tx Tx) error {
 		}
 	}
 	return p.flow.clear(ctx, tx, p.budgets)
+}
+
+// Undone is told when the credential was right and what it was checked for did not happen, for a reason that is not its
+// owner's. The attempt is taken back, or an outage would keep the owner out after its end. It may be called once.
+func (p Proved) Undone() {
+	if p.flow != nil {
+		p.flow.takeBack(p.budgets)
+	}
 }
 
 // Hurry bounds the time for what is left of an attempt whose counting the store made wait in vain, so that the answer does

@@ -19,7 +19,8 @@ import (
 // one every twenty seconds, and pays, since what was counted here is charged to the store with the next attempt that it
 // counts. A process that ends in between takes its few with it.
 //
-// What an owner loses. Somebody who takes every turn of an account here keeps its owner out of this process until the store
+// What an owner loses. Nothing by trying: an attempt that came to no answer because a store was away, or whose word was
+// right and whose session could not begin, is taken back, here and, with the next attempt, there. Somebody who takes every turn of an account here keeps its owner out of this process until the store
 // is back, which knows the networks that the owner logged in from before. The owner loses nothing by that: without the store
 // there is no session to begin. Nobody is told to wait longer than twenty seconds.
 const (
@@ -47,7 +48,8 @@ type tally struct {
 	debt
 }
 
-// debt is what was let through here and is not in the store.
+// debt is what was let through here and is not in the store; less than nothing is what the store counted and should not
+// have.
 type debt struct {
 	key    BudgetKey
 	n      int
@@ -162,6 +164,23 @@ func (l *local) giveBack(now time.Time, debts []debt) {
 	defer l.mu.Unlock()
 	for _, d := range debts {
 		l.tally(now, d.key).owe(d.n, d.lastAt)
+	}
+}
+
+// refund takes one attempt back from what it was charged to. here says that it was charged by allow; the store owes one
+// otherwise.
+func (l *local) refund(now time.Time, here bool, keys ...BudgetKey) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if here {
+		l.process = l.process.Add(-processEvery)
+	}
+	for _, k := range keys {
+		t := l.tally(now, k)
+		t.owe(-1, now)
+		if here {
+			t.full = t.full.Add(-localEvery)
+		}
 	}
 }
 

@@ -27,6 +27,8 @@ type outage struct {
 	lost  atomic.Bool // commits, and says that it did not
 	slow  time.Duration
 	units atomic.Int64
+	// failsAfter is how many units of an attempt are good before one fails; 0 is all of them.
+	failsAfter atomic.Int64
 }
 
 func (o *outage) LoginWork() handstamp.UnitOfWork[login.Tx] {
@@ -47,7 +49,7 @@ func (w outageWork) Do(ctx context.Context, fn func(login.Tx) error) error {
 			return ctx.Err()
 		}
 	}
-	if w.o.down.Load() {
+	if n := w.o.failsAfter.Load(); w.o.down.Load() || n > 0 && w.o.units.Load() > n {
 		return w.o.err
 	}
 	err := w.UnitOfWork.Do(ctx, fn)
@@ -211,15 +213,11 @@ func TestD50_Outages(t *testing.T) {
 // A sign-up and a one-time link are not counted here at all: they say and do nothing without the store.
 func TestD50_NoSessionWithoutTheStore(t *testing.T) {
 	f, o := newOutage(t)
-	for i := range 3 {
-		_, err := f.login(t.Context(), logintest.Owner, "right", network(i))
+	for i := range 200 { // as often as somebody tries who knows it
+		_, err := f.login(t.Context(), logintest.Owner, "right", network(i%2))
 		if !errors.Is(err, errStore) || login.ProblemOf(err).Status != 503 {
-			t.Errorf("a right word = %v", err)
+			t.Fatalf("a right word = %v", err)
 		}
-	}
-	_, err := f.login(t.Context(), logintest.Owner, "right", network(3))
-	if p := login.ProblemOf(err); p.Status != 429 || p.RetryAfter != 20*time.Second {
-		t.Errorf("the fourth = %v", err)
 	}
 	if err := f.w.Flow.CountSignUp(t.Context(), handstamp.Client{IP: "192.0.2.1"}, true); !errors.Is(err, errStore) {
 		t.Errorf("a sign-up = %v", err)
@@ -229,7 +227,68 @@ func TestD50_NoSessionWithoutTheStore(t *testing.T) {
 	}
 	o.down.Store(false)
 	if _, err := f.login(t.Context(), logintest.Owner, "right", network(4)); err != nil {
-		t.Errorf("with the store back: %v", err) // three tries are charged to the account, which has four
+		t.Errorf("with the store back: %v", err)
+	}
+}
+
+// TestOutagesKeepNobodyOut: whatever is away, an attempt that came to no answer costs nothing, neither while it is away nor
+// when it is back, neither its account nor others on its network. A wrong word that was looked at costs what it always does.
+func TestOutagesKeepNobodyOut(t *testing.T) {
+	const home, away = "192.0.2.1", "192.0.2.77"
+	for name, c := range map[string]struct {
+		known  bool                                       // the network logged in to the account before
+		breaks func(f *fake, o *outage, a *login.Attempt) // how the attempts fail
+	}{
+		"sessions are away, counters are not": {breaks: func(f *fake, o *outage, a *login.Attempt) {
+			o.down.Store(false)
+			o.failsAfter.Store(1) // the unit that counts
+		}},
+		"the same, and the network is known": {known: true, breaks: func(f *fake, o *outage, a *login.Attempt) {
+			o.failsAfter.Store(1)
+		}},
+		"nothing can be written": {breaks: func(_ *fake, o *outage, _ *login.Attempt) { o.down.Store(true) }},
+		"nothing can be read": {breaks: func(_ *fake, o *outage, a *login.Attempt) {
+			o.down.Store(true)
+			a.Find = func(context.Context) (handstamp.UserID, error) { return "", errStore }
+		}},
+		"nothing can be read, and it is counted": {breaks: func(_ *fake, _ *outage, a *login.Attempt) {
+			a.Find = func(context.Context) (handstamp.UserID, error) { return "", errStore }
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f, o := newOutage(t)
+			o.down.Store(false)
+			if c.known {
+				if _, err := f.login(t.Context(), logintest.Owner, "right", home); err != nil {
+					t.Fatal(err)
+				}
+			}
+			broken := f.attempt(logintest.Owner, "right")
+			c.breaks(f, o, &broken)
+			for range 50 {
+				o.units.Store(0)
+				_, err := f.w.Flow.Login(t.Context(), broken, handstamp.StartOptions{Client: handstamp.Client{IP: home}})
+				if login.ProblemOf(err).Status != 503 {
+					t.Fatalf("an attempt in the outage = %v", err)
+				}
+			}
+			o.down.Store(false)
+			o.failsAfter.Store(0)
+			if err := f.at("somebody else", home); !errors.Is(err, login.ErrInvalidCredentials) {
+				t.Errorf("another account on that network = %v", err)
+			}
+			for _, ip := range []string{away, home} {
+				if _, err := f.login(t.Context(), logintest.Owner, "right", ip); err != nil {
+					t.Errorf("afterwards, from %s: %v", ip, err)
+				}
+			}
+			wrong := 0
+			for ; wrong < 20 && errors.Is(f.at("victim", away), login.ErrInvalidCredentials); wrong++ {
+			}
+			if wrong != logintest.MaxFailures {
+				t.Errorf("%d wrong words are let through, want %d", wrong, logintest.MaxFailures)
+			}
+		})
 	}
 }
 
@@ -238,16 +297,16 @@ func TestD50_OneWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, o := newOutage(t)
 		o.slow = 2 * time.Second
-		for i, word := range []string{"right", "wrong", "right", "right"} {
+		for i, word := range []string{"right", "wrong", "wrong", "wrong", "right"} {
 			began := time.Now()
 			_, err := f.login(t.Context(), logintest.Owner, word, network(i))
 			if took := time.Since(began); took > 3*time.Second {
 				t.Errorf("attempt %d took %v: %v", i, took, err)
 			}
-			if want := map[string]int{"right": 503, "wrong": 401}[word]; i < 3 && login.ProblemOf(err).Status != want {
+			if want := map[string]int{"right": 503, "wrong": 401}[word]; i < 4 && login.ProblemOf(err).Status != want {
 				t.Errorf("attempt %d: %v", i, err)
 			}
-			if i == 3 && !tooMany(err) {
+			if i == 4 && !tooMany(err) {
 				t.Errorf("attempt %d: %v", i, err)
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"net/netip"
 	"time"
@@ -69,13 +70,14 @@ func refund(c Counter) Counter {
 
 // budgets are the counters that one attempt is charged to.
 type budgets struct {
-	account BudgetKey // tries of strangers at one account
-	network BudgetKey // tries of one network at any account
-	pair    BudgetKey // tries at one account from a network that logged in to it before
-	aside   BudgetKey // attempts at one account beside its budget
-	known   bool      // pair is the one that was charged
-	here    bool      // account and network were charged in this process only
-	until   time.Time // with here: when the rest has to be done, by this machine's clock
+	account BudgetKey   // tries of strangers at one account
+	network BudgetKey   // tries of one network at any account
+	pair    BudgetKey   // tries at one account from a network that logged in to it before
+	aside   BudgetKey   // attempts at one account beside its budget
+	known   bool        // pair is the one that was charged
+	charged []BudgetKey // those that this attempt was charged to
+	here    bool        // which was done in this process only
+	until   time.Time   // with here: when the rest has to be done, by this machine's clock
 }
 
 // patience is how long an attempt takes that the store made wait in vain: whoever waits for the answer waited for the
@@ -115,17 +117,20 @@ func (f *Flow) key(parts ...string) BudgetKey {
 func (f *Flow) count(ctx context.Context, account string, network netip.Prefix) (budgets, error) {
 	b := f.budgets(account, network)
 	began, now := time.Now(), f.auth.Now()
-	debts := f.local.take(now, b.account, b.network)
+	own, debts := f.local.take(now, b.pair), f.local.take(now, b.account, b.network, b.aside)
 	var wait time.Duration
 	paid := false
 	err := f.store.LoginWork().Do(ctx, func(tx Tx) error {
-		wait, paid, b.known = 0, false, false
+		wait, paid, b.known, b.charged = 0, false, false, nil
+		if err := pay(ctx, tx, now, own); err != nil {
+			return err
+		}
 		pair, err := tx.Counter(ctx, b.pair)
 		if err != nil {
 			return fmt.Errorf("read a counter: %w", err)
 		}
 		if pair.Known && now.Before(pair.ExpiresAt) {
-			b.known = true
+			b.known, b.charged = true, []BudgetKey{b.pair}
 			wait, err = chargeAll(ctx, tx, 1, now, budget{b.pair, f.maxFailures})
 			return err
 		}
@@ -133,9 +138,12 @@ func (f *Flow) count(ctx context.Context, account string, network netip.Prefix) 
 			return err
 		}
 		paid = true
-		wait, err = f.countStranger(ctx, tx, b, pair, now)
+		wait, err = f.countStranger(ctx, tx, &b, pair, now)
 		return err
 	})
+	if err != nil {
+		f.local.giveBack(now, own)
+	}
 	if err != nil || !paid {
 		f.local.giveBack(now, debts)
 	}
@@ -143,7 +151,7 @@ func (f *Flow) count(ctx context.Context, account string, network netip.Prefix) 
 	case err != nil && ctx.Err() != nil:
 		return budgets{}, err // nobody waits for the answer; that says nothing about the store
 	case err != nil:
-		b.known, b.here, b.until = false, true, began.Add(patience)
+		b.known, b.here, b.until, b.charged = false, true, began.Add(patience), []BudgetKey{b.account, b.network}
 		wait = f.local.allow(now, b.account, b.network)
 	}
 	if wait > 0 {
@@ -152,7 +160,19 @@ func (f *Flow) count(ctx context.Context, account string, network netip.Prefix) 
 	return b, nil
 }
 
-// pay charges what was counted in this process's memory to the store.
+// undecided takes an attempt back that came to no answer because a store was away: it told nothing to who tried, and when
+// the store is back its outage has kept nobody out for longer. Whoever hangs up has asked, and gets nothing back.
+func (f *Flow) undecided(ctx context.Context, b budgets) {
+	if !errors.Is(context.Cause(ctx), context.Canceled) {
+		f.takeBack(b)
+	}
+}
+
+// takeBack is told of an attempt whose credential was right, or was never looked at. The store hears of it with the next
+// attempt that this process counts there: now it may be away.
+func (f *Flow) takeBack(b budgets) { f.local.refund(f.auth.Now(), b.here, b.charged...) }
+
+// pay charges what was counted in this process's memory to the store, and takes back what the store should not have counted.
 func pay(ctx context.Context, tx Tx, now time.Time, debts []debt) error {
 	for _, d := range debts {
 		c, err := tx.Counter(ctx, d.key)
@@ -162,11 +182,16 @@ func pay(ctx context.Context, tx Tx, now time.Time, debts []debt) error {
 		if now.Sub(c.LastAt) >= forgetAfter {
 			c.Failures = 0
 		}
-		c.Failures += d.n
-		if d.lastAt.After(c.LastAt) {
-			c.LastAt = d.lastAt
+		if d.n < 0 && c.Failures == 0 {
+			continue // it has forgotten what is taken back
 		}
-		c.ExpiresAt = c.LastAt.Add(forgetAfter)
+		c.Failures = max(0, c.Failures+d.n)
+		if d.n > 0 {
+			if d.lastAt.After(c.LastAt) {
+				c.LastAt = d.lastAt
+			}
+			c.ExpiresAt = c.LastAt.Add(forgetAfter)
+		}
 		if err := tx.PutCounter(ctx, c); err != nil {
 			return fmt.Errorf("write a counter: %w", err)
 		}
@@ -191,7 +216,8 @@ const maxAside = 30
 // account's budget up, he takes each of its turns: the owner, from a new network, would always come second. So a network
 // that has not tried for a minute gets one attempt beside the account's budget. What a crowd of networks gains by that
 // is bounded.
-func (f *Flow) countStranger(ctx context.Context, tx Tx, b budgets, pair Counter, now time.Time) (time.Duration, error) {
+func (f *Flow) countStranger(ctx context.Context, tx Tx, b *budgets, pair Counter, now time.Time) (time.Duration, error) {
+	b.charged = []BudgetKey{b.account, b.network}
 	wait, err := chargeAll(ctx, tx, 1, now, budget{b.account, f.maxFailures}, budget{b.network, f.maxFailures})
 	if err != nil {
 		return 0, err
@@ -201,7 +227,7 @@ func (f *Flow) countStranger(ctx context.Context, tx Tx, b budgets, pair Counter
 		if err != nil || aside > 0 {
 			return wait, err
 		}
-		wait = 0
+		wait, b.charged = 0, []BudgetKey{b.aside, b.network}
 	}
 	if wait > 0 {
 		return min(wait, max(time.Second, maxDelay-now.Sub(pair.LastAt))), nil

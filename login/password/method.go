@@ -274,18 +274,22 @@ func (m *Method) change(ctx context.Context, c login.Change) (handstamp.Grant, h
 	if err != nil {
 		return none(err)
 	}
+	undone := func(err error) (handstamp.Grant, handstamp.Ended, error) {
+		proved.Undone()
+		return none(err)
+	}
 	hurried, cancel := proved.Hurry(ctx)
 	defer cancel()
 	hash, err := m.hasher.Hash(hurried, chosen)
 	if err != nil {
-		return none(err)
+		return undone(err)
 	}
 	auth := m.flow.Auth()
 	var renewing *handstamp.Renewing
 	var done handstamp.Appended
 	for range maxChangeTries {
 		if renewing, err = auth.PrepareRenew(hurried, c.Session, proved.Proof); err != nil {
-			return none(err)
+			return undone(err)
 		}
 		renewing.EndOthers = "password"
 		done, err = handstamp.Do(hurried, auth, m.flow.Store().LoginWork(), func(tx login.Tx) (handstamp.Appended, error) {
@@ -302,7 +306,7 @@ func (m *Method) change(ctx context.Context, c login.Change) (handstamp.Grant, h
 		}
 	}
 	if err != nil {
-		return none(err)
+		return undone(err)
 	}
 	ended := handstamp.Ended{Sessions: done.Sessions, More: done.More, By: done.Last()}
 	g, err := renewing.Grant(ctx)
