@@ -38,6 +38,7 @@ type member struct {
 	ahead      map[uint64]struct{} // numbers of own commits above what was applied in order
 	vouched    uint64              // the highest of them that somebody was told is settled here
 	remotes    *remotes
+	claims     claims
 	fleet      fleetClock
 	interval   time.Duration
 	period     time.Duration // the fleet's lease
@@ -72,7 +73,7 @@ type promise struct {
 func newMember(name string) *member {
 	m := &member{
 		name: name, limit: pageLimit, newID: id.NewVerifier,
-		set: NewSet(), ahead: map[uint64]struct{}{}, remotes: newRemotes(),
+		set: NewSet(), ahead: map[uint64]struct{}{}, remotes: newRemotes(), claims: claims{},
 		interval: longestInterval, haste: atOnce,
 		began: Instant{Mono: -longestInterval}, spaced: -longestInterval,
 	}

@@ -2,6 +2,7 @@ package revoke
 
 import (
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -396,6 +397,54 @@ func TestNodeAnswersRemotes(t *testing.T) {
 	}
 	if _, err := ask(2, "t"); !errors.Is(err, errBehind) {
 		t.Errorf("a remote that is ahead: %v, want errBehind", err)
+	}
+}
+
+// TestClaimIsRefuted: a verifier that says it has applied more than there is was told it by a log that was put back since. It
+// is answered once this node holds a lease that it asked for after that was said: until then the other node may have been
+// the faster one.
+func TestClaimIsRefuted(t *testing.T) {
+	b := newBench(t)
+	b.log.append(endOf("ses_1"))
+	b.renew()
+	b.pass(spacing)
+	b.renew()
+	ask := func(applied uint64) (Answer, error) {
+		return b.m.answer(b.now, Renewal{Verifier: "vrf_r", Log: "log1", Applied: applied, Tag: "t", Limit: 10})
+	}
+	behind := func(when string, applied uint64) {
+		t.Helper()
+		if a, err := ask(applied); !errors.Is(err, errBehind) {
+			t.Fatalf("%s: %+v, %v, want errBehind", when, a, err)
+		}
+	}
+	q, late := b.ask() // on its way while it is said
+	b.pass(spacing)
+	behind("at first", 7)
+	b.m.answered(q, b.now, late)
+	behind("after an answer to an older question", 7)
+	b.pass(spacing)
+	b.renew()
+	behind("another claim", 8)
+	b.pass(spacing)
+	b.renew()
+	if a, err := ask(8); err != nil || !a.Reset || a.Head.Seq != 1 {
+		t.Errorf("after a question that was sent later: %+v, %v, want a reset", a, err)
+	}
+	b.log.append(endOf("ses_2"), endOf("ses_3"))
+	behind("what the other node has read already", 3)
+	b.pass(spacing)
+	b.renew()
+	if a, err := ask(3); err != nil || !a.Reset { // the tag is another
+		t.Errorf("with a tag that is not the log's: %+v, %v", a, err)
+	}
+	for i := range 2 * maxRemotes {
+		if _, err := b.m.answer(b.now, Renewal{Verifier: id.Verifier(fmt.Sprint("vrf_", i)), Log: "log1", Applied: 99, Limit: 10}); !errors.Is(err, errBehind) {
+			t.Fatalf("claim %d: %v", i, err)
+		}
+	}
+	if n := len(b.m.claims); n > maxRemotes {
+		t.Errorf("%d claims are remembered", n)
 	}
 }
 

@@ -112,6 +112,29 @@ func (r *remotes) doubt() {
 	}
 }
 
+// claims are what verifiers say they have applied that this node has not read.
+type claims map[id.Verifier]claim
+
+type claim struct {
+	seq  uint64
+	made time.Duration // monotonic
+}
+
+// refuted reports whether there is no such event. Whoever comes from another node may be ahead of this one, but not of a
+// question to the log that was sent after it said so, and that this node's lease rests on: the log was put back, as by a
+// restore that nobody declared.
+func (c claims) refuted(v id.Verifier, seq uint64, now, asOf Instant) bool {
+	x, ok := c[v]
+	if ok && x.seq == seq {
+		return asOf.Mono > x.made
+	}
+	if !ok && len(c) >= maxRemotes {
+		clear(c) // they will say it again
+	}
+	c[v] = claim{seq, now.Mono}
+	return false
+}
+
 // answer answers another verifier's renewal from memory. Everything is counted from the moment before this node's own
 // question was sent: the age tells the remote how old the knowledge is, and the account ends when a lease from that
 // moment has ended on any clock.
@@ -129,10 +152,19 @@ func (m *member) answer(now Instant, r Renewal) (Answer, error) {
 	held := m.remotes.acknowledged(now, a.Head.Seq) // forgets those whose leases have ended
 	// An own commit that is only known ahead of its turn is in no answer yet. Where somebody was told that it is settled
 	// here, nobody may get a lease without it.
-	if r.Log == a.Head.Log && r.Applied > a.Head.Seq || m.vouched > a.Head.Seq {
+	if m.vouched > a.Head.Seq {
 		m.haste = atOnce
 		return Answer{}, errBehind
 	}
+	if r.Log == a.Head.Log && r.Applied > a.Head.Seq {
+		if m.claims.refuted(r.Verifier, r.Applied, now, s.lease.from) {
+			a.Reset = true
+			return a, nil
+		}
+		m.haste = atOnce
+		return Answer{}, errBehind
+	}
+	delete(m.claims, r.Verifier)
 	events, more, ok := m.journal.after(r.Applied, r.Tag, min(max(r.Limit, 1), pageLimit))
 	if !ok || r.Log != m.journal.log {
 		a.Reset = true

@@ -45,14 +45,14 @@ func FuzzRenewal(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body string) {
 		r := httptest.NewRequest("POST", "/v1/revocations/lease", strings.NewReader(body))
 		r.Header.Set("Content-Type", "application/json")
-		q, err := renewalOf(httptest.NewRecorder(), r)
+		q, err := renewalOf(r)
 		if err != nil {
 			if p := problemOf(err); p.Status < 400 || p.Status >= 500 || strings.Contains(p.Detail, "vrf_0") {
 				t.Fatalf("renewalOf(%q) = %d %s", body, p.Status, p.Detail)
 			}
 			return
 		}
-		if v, err := id.ParseVerifier(string(q.Verifier)); err != nil || v != q.Verifier || len(body) > maxRenewalBytes {
+		if v, err := id.ParseVerifier(string(q.Verifier)); err != nil || v != q.Verifier {
 			t.Fatalf("renewalOf(%q) is of %q", body, q.Verifier)
 		}
 		if len(q.Log) > maxMarkBytes || len(q.Tag) > maxMarkBytes || q.Limit != maxRevocations || q.Lag != 0 ||

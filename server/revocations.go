@@ -18,9 +18,6 @@ import (
 // maxRevocations is how many events one answer holds.
 const maxRevocations = 10_000
 
-// maxRenewalBytes is the longest body of a renewal. It has four short members, and every verifier sends one twice a second.
-const maxRenewalBytes = 1 << 10
-
 type (
 	renewalIn struct {
 		Verifier *string `json:"verifier,omitempty" doc:"vrf_…: drawn when the process starts, never used by another and never again."`
@@ -67,7 +64,7 @@ type (
 // renewLease: POST /v1/revocations/lease. It is renewal and acknowledgement in one, answered from this process's memory:
 // nothing is asked and nobody is waited for. A process that holds no lease itself gives none.
 func (s *Server) renewLease(w http.ResponseWriter, r *http.Request) error {
-	q, err := renewalOf(w, r)
+	q, err := renewalOf(r)
 	if err != nil {
 		return err
 	}
@@ -94,8 +91,7 @@ func ceilMS(d time.Duration) int64 {
 }
 
 // renewalOf reads the body of a renewal.
-func renewalOf(w http.ResponseWriter, r *http.Request) (revoke.Renewal, error) {
-	r.Body = http.MaxBytesReader(w, r.Body, maxRenewalBytes)
+func renewalOf(r *http.Request) (revoke.Renewal, error) {
 	var in renewalIn
 	if err := decode(r, &in); err != nil {
 		return revoke.Renewal{}, err
