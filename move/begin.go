@@ -110,6 +110,34 @@ func Look(ctx context.Context, from transfer.Reader, to transfer.Reader) (Standi
 	return s, nil
 }
 
+// LookBeside adds to what [Look] or [LookAt] said whether the sessions can be moved to a place beside the target. It
+// changes nothing.
+func LookBeside(ctx context.Context, s Standing, sessions transfer.Reader) (Standing, error) {
+	if s.Refused != nil || s.Done {
+		return s, nil
+	}
+	mark, err := sessions.Mark(ctx)
+	if err != nil {
+		return s, fmt.Errorf("the sessions: %w", err)
+	}
+	switch {
+	case mark.Phase == transfer.Filling && mark.Log != s.Log:
+		s.Refused = fmt.Errorf("the sessions: %w", ErrOther)
+	case mark.Phase == transfer.Open && s.To.Phase == transfer.Open: // otherwise they may be what an earlier run put there
+		for _, t := range []transfer.Table{transfer.Sessions(), transfer.Data()} {
+			rows, err := sessions.Page(ctx, t, nil, 1)
+			if err != nil {
+				return s, fmt.Errorf("the sessions: %w", err)
+			}
+			if len(rows) > 0 {
+				s.Refused = fmt.Errorf("the sessions: %w: there is something in %s; move into an empty place, or name another prefix", ErrNotEmpty, t.Name)
+				break
+			}
+		}
+	}
+	return s, nil
+}
+
 // logRow is what a move needs of the row of the log.
 type logRow struct {
 	id    string
@@ -167,6 +195,9 @@ func filled(ctx context.Context, r transfer.Reader, log logRow) (string, error) 
 // begin looks at both databases, and closes the target to everybody but this run.
 func (m *mover) begin(ctx context.Context) error {
 	s, err := Look(ctx, m.From, m.To)
+	if err == nil && m.ToSessions != nil {
+		s, err = LookBeside(ctx, s, m.ToSessions)
+	}
 	if err != nil {
 		return err
 	}

@@ -68,6 +68,7 @@ type examination struct {
 	accept []string
 	wait   time.Duration
 	net    network
+	adrift bool // the sessions are in a Redis that cannot be used
 
 	findings []finding
 	looked   []string
@@ -107,7 +108,7 @@ func ailments() []ailment {
 	for _, c := range configChecks() {
 		all = append(all, c.ailment)
 	}
-	return slices.Concat(all, fileAilments(), tlsAilments(), databaseAilments(), serverAilments())
+	return slices.Concat(all, fileAilments(), tlsAilments(), databaseAilments(), serverAilments(), reachAilments())
 }
 
 // ailmentNamed finds one by its id. A name that is not in the list is a slip of who wrote the check, and a test finds it.
@@ -136,9 +137,12 @@ func (c *doctorCmd) Run(ctx context.Context, a *app) error {
 	x.configuration(warnings)
 	x.files(a)
 	x.certificate()
-	x.database(ctx, a)
 	x.tiers(ctx)
+	x.database(ctx, a)
 	x.server(ctx, c.URL)
+	if err := ctx.Err(); err != nil {
+		return err // what was interrupted found nothing to be sure of
+	}
 	slices.SortStableFunc(x.findings, func(f, g finding) int { return f.Severity.rank() - g.Severity.rank() })
 	if c.JSON {
 		err = a.printJSON(map[string]any{

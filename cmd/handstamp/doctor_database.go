@@ -16,14 +16,12 @@ import (
 	"github.com/handstamp/handstamp/id"
 	"github.com/handstamp/handstamp/internal/config"
 	"github.com/handstamp/handstamp/keyring"
-	"github.com/handstamp/handstamp/store/postgres"
 	"github.com/handstamp/handstamp/store/sqlite"
 )
 
 func databaseAilments() []ailment {
 	return slices.Concat([]ailment{
-		{"database-unusable", high, "database", "no server starts on it",
-			"see what was found; restore a backup if it is damaged, and run handstamp restored then"},
+		{"database-unusable", high, "database", "no server starts on it", "see what was found"},
 		{"schema-pending", medium, "migrate", "no server starts on it while migrate is false",
 			"run handstamp migrate before the servers of this version start"},
 		{"not-durable", medium, "database", "after a crash a log-out or a spent refresh token may be forgotten: what was ended works again, and a thief's old token is good",
@@ -62,34 +60,52 @@ func (x *examination) database(ctx context.Context, a *app) {
 		path := x.cfg.Database.Path
 		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 			x.skip(part, "there is none at %s yet", path)
+			if !x.cfg.Migrate {
+				x.find(ailmentNamed("schema-pending"), "there is no database at %s", path)
+			}
 			return
 		}
-		if !x.schema(sqlite.Pending(ctx, path)) {
+		missing, err := sqlite.Pending(ctx, path)
+		if !x.schema(ctx, missing, err) {
 			return
 		}
 	case config.KindPostgres:
-		opt := postgresOptions(x.cfg, slog.New(slog.DiscardHandler))
-		if !x.postgres(ctx) || !x.schema(postgres.Pending(ctx, x.cfg.Database.DSN.Reveal(), opt)) {
+		if !x.postgres(ctx) {
 			return
 		}
 	}
-	s, err := openStores(ctx, x.cfg, slog.New(slog.DiscardHandler), opening{shared: true})
+	x.inDatabase(ctx, a, part)
+}
+
+// inDatabase opens the database and looks at what is in it, also where it is sessions in Redis that keep a server from it.
+func (x *examination) inDatabase(ctx context.Context, a *app, part string) {
+	cfg := *x.cfg
+	if x.adrift {
+		cfg.Sessions = config.Backend{Kind: config.KindDatabase}
+	}
+	s, err := openStores(ctx, &cfg, slog.New(slog.DiscardHandler), opening{shared: true})
 	if err != nil {
-		x.skip(part, "%v", explain(err))
+		x.unusable(ctx, err)
+		x.skip(part, "it cannot be opened")
 		return
 	}
 	defer func() { _ = s.close() }() // only read from
 	x.look(part)
 	if err := x.contents(ctx, a, s); err != nil {
-		x.skip("the rest of "+part, "%v", explain(err))
+		rest := "the rest of " + part
+		x.skip(rest, "%s", explain(err))
+		sick := ailmentNamed("not-examined")
+		sick.severity = high // a server reads the same
+		x.findAt(rest, sick, "%s", explain(err))
 	}
 }
 
 // schema judges how far the database's is behind this binary's, and reports whether it can be read. With migrate on, the
 // next server brings it up to date.
-func (x *examination) schema(missing int, err error) bool {
+func (x *examination) schema(ctx context.Context, missing int, err error) bool {
 	if err != nil {
-		x.find(ailmentNamed("database-unusable"), "%v", explain(err))
+		x.unusable(ctx, err)
+		x.skip("what is in the database", "it cannot be used")
 		return false
 	}
 	if missing == 0 {

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/handstamp/handstamp/internal/config"
@@ -38,10 +40,14 @@ func (x *examination) files(a *app) {
 		return
 	}
 	x.look("files")
+	var hidden []string
 	for _, p := range x.places(a) {
 		info, err := os.Stat(p.path)
 		if err != nil {
-			continue // what is not there is nobody's; who opens it says what is wrong
+			if !errors.Is(err, fs.ErrNotExist) && p.path != "" { // what is not there is nobody's
+				hidden = append(hidden, p.path)
+			}
+			continue
 		}
 		mode := info.Mode().Perm()
 		switch {
@@ -56,6 +62,9 @@ func (x *examination) files(a *app) {
 		case info.IsDir() && mode&0o005 != 0 && !development(x.cfg):
 			x.findAt(p.setting, ailmentNamed("data-dir-open"), "%s is open to every user (mode %04o)", p.path, mode)
 		}
+	}
+	if len(hidden) > 0 {
+		x.blind("the modes of files", "%s cannot be looked at", strings.Join(slices.Compact(hidden), ", "))
 	}
 	x.above(x.cfg.DataDir)
 }

@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/handstamp/handstamp/store/postgres"
 )
 
 func postgresAilments() []ailment {
@@ -42,32 +45,50 @@ type postgresFacts struct {
 	connections, inUse, reservation int
 }
 
-// postgres asks the server about itself, in a transaction that cannot write. It reports whether there is a server.
+// postgres looks at the server, and then at the schema. It reports whether there is something in it to look at.
 func (x *examination) postgres(ctx context.Context) bool {
 	const part = "the database server"
+	opt := postgresOptions(x.cfg, slog.New(slog.DiscardHandler))
+	asking, cancel := context.WithTimeout(ctx, x.wait)
+	defer cancel()
+	missing, err := postgres.Pending(asking, x.cfg.Database.DSN.Reveal(), opt)
+	if errors.Is(err, postgres.ErrUnreachable) {
+		x.skip(part, "it cannot be reached")
+		return x.schema(ctx, missing, err)
+	}
+	facts, ahead, failed := x.postgresFacts(ctx)
+	switch {
+	case failed == nil:
+		x.look(part)
+		x.judgePostgres(facts, ahead)
+	case err == nil:
+		x.blind(part, "%s", postgresReason(failed))
+	default:
+		x.skip(part, "%s", postgresReason(failed))
+	}
+	return x.schema(ctx, missing, err)
+}
+
+// errURL is what is said in place of the driver's text, which quotes the URL.
+var errURL = errors.New("the driver does not take its URL")
+
+// postgresFacts asks the server about itself, in a transaction that cannot write, and how far its clock is ahead.
+func (x *examination) postgresFacts(ctx context.Context) (f postgresFacts, ahead time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(ctx, x.wait)
 	defer cancel()
-	cfg, err := pgx.ParseConfig(postgresDSN(x.cfg))
-	if err != nil {
-		x.skip(part, "the driver does not take its URL") // its text quotes the URL
-		return false
+	cfg := onPostgres(x.cfg)
+	if cfg == nil {
+		return f, 0, errURL
 	}
 	cfg.DefaultQueryExecMode = pgx.QueryExecModeSimpleProtocol // good through a pooler, too
 	conn, err := pgx.ConnectConfig(ctx, cfg)
 	if err != nil {
-		x.skip(part, "%s", postgresReason(err))
-		return false
+		return f, 0, err
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 	began := time.Now()
-	facts, err := askPostgres(ctx, conn)
-	if err != nil {
-		x.skip(part, "%s", postgresReason(err))
-		return false
-	}
-	x.look(part)
-	x.judgePostgres(facts, facts.now.Sub(began.Add(time.Since(began)/2)))
-	return true
+	f, err = askPostgres(ctx, conn)
+	return f, f.now.Sub(began.Add(time.Since(began) / 2)), err
 }
 
 // postgresReason is why a server could not be asked. The driver's own text of a failed connection names users and hosts
@@ -79,8 +100,7 @@ func postgresReason(err error) string {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return "it did not answer in time"
 	}
-	text, _, _ := strings.Cut(err.Error(), "\n")
-	return text
+	return strings.Join(strings.Fields(err.Error()), " ")
 }
 
 func askPostgres(ctx context.Context, conn *pgx.Conn) (f postgresFacts, err error) {

@@ -6,12 +6,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/handstamp/handstamp/internal/config"
 )
@@ -22,18 +24,21 @@ import (
 func (p *prober) cookie(ctx context.Context) {
 	a, err := p.ask(ctx, http.MethodPost, p.path("/v1/logout"), map[string]string{"Origin": p.origin(), "Sec-Fetch-Site": "same-origin"})
 	if err != nil {
-		p.skip("cookies", "%s", networkReason(err))
+		p.blind("cookies", "%s", networkReason(err))
 		return
 	}
 	if a.code == "cross_origin" {
 		p.find(ailmentNamed("server-own-origin"), "a request of a page of %s is refused as one of another site", p.origin())
 	}
 	plain, err := p.ask(ctx, http.MethodPost, p.path("/v1/logout"), map[string]string{"Origin": p.origin()})
-	if err == nil && plain.code == "cross_origin" && a.code != "cross_origin" {
+	switch {
+	case err != nil:
+		p.blind("cookies without Sec-Fetch-Site", "%s", networkReason(err))
+	case plain.code == "cross_origin" && a.code != "cross_origin":
 		p.find(ailmentNamed("server-own-origin"), "a request of a page of %s is refused where the browser sends no Sec-Fetch-Site", p.origin())
 	}
 	if a.status != http.StatusNoContent {
-		p.skip("cookies", "a log-out without a credential was not answered with 204")
+		p.blind("cookies", "a log-out without a credential is answered with %d, and not with 204", a.status)
 		return
 	}
 	cookies := (&http.Response{Header: a.header}).Cookies()
@@ -74,7 +79,10 @@ func (p *prober) crossSite(ctx context.Context) {
 		"Sec-Fetch-Site": {"Origin": strangeOrigin, "Sec-Fetch-Site": "cross-site"},
 	} {
 		a, err := p.ask(ctx, http.MethodPost, p.path("/v1/logout"), header)
-		if err == nil && a.code != "cross_origin" {
+		switch {
+		case err != nil:
+			p.blind("the refusal of other sites by "+name, "%s", networkReason(err))
+		case a.code != "cross_origin":
 			p.find(ailmentNamed("server-cross-site"), "a POST with a stranger's %s is answered with %d, and not refused as cross_origin", name, a.status)
 		}
 	}
@@ -91,7 +99,10 @@ func (p *prober) forwarded(ctx context.Context) {
 	a, err := p.ask(ctx, http.MethodGet, p.path("/v1/check"), map[string]string{
 		"X-Forwarded-Method": http.MethodPost, "Origin": strangeOrigin, "Sec-Fetch-Site": "cross-site", "Cookie": cookie,
 	})
-	if err == nil && a.code == "cross_origin" {
+	switch {
+	case err != nil:
+		p.blind("forwarded headers", "%s", networkReason(err))
+	case a.code == "cross_origin":
 		p.find(ailmentNamed("server-forwarded"), "X-Forwarded-Method is believed when this machine writes it")
 	}
 }
@@ -101,10 +112,19 @@ func (p *prober) opsPublic(ctx context.Context) {
 	for _, path := range []string{"/metrics", "/readyz"} {
 		a, err := p.ask(ctx, http.MethodGet, p.path(path), nil)
 		ready := strings.Contains(string(a.body), `"durability"`)
-		if err == nil && (path == "/metrics" && strings.Contains(string(a.body), "handstamp_http_requests_total") || path == "/readyz" && ready) {
+		switch {
+		case hungUp(err): // a proxy that answers nobody there
+		case err != nil:
+			p.blind(path+" at the public address", "%s", networkReason(err))
+		case path == "/metrics" && strings.Contains(string(a.body), "handstamp_http_requests_total") || path == "/readyz" && ready:
 			p.find(ailmentNamed("server-ops-public"), "%s is answered at the public address", path)
 		}
 	}
+}
+
+// hungUp reports whether the other side ended the connection instead of answering.
+func hungUp(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)
 }
 
 // version compares what runs with what looks at it.
@@ -113,7 +133,11 @@ func (p *prober) version(ctx context.Context) {
 	var document struct {
 		Info struct{ Version string }
 	}
-	if err != nil || json.Unmarshal(a.body, &document) != nil || document.Info.Version == "" {
+	switch {
+	case err != nil:
+		p.blind("the version", "%s", networkReason(err))
+		return
+	case json.Unmarshal(a.body, &document) != nil || document.Info.Version == "":
 		p.skip("the version", "/openapi.json does not say it")
 		return
 	}
@@ -135,6 +159,7 @@ func (p *prober) oldTLS(ctx context.Context) {
 	}
 	conn, err := dial(ctx, "tcp", net.JoinHostPort(p.base.Hostname(), portNumber(p.base)))
 	if err != nil {
+		p.blind("the versions of TLS", "%s", networkReason(err))
 		return
 	}
 	defer func() { _ = conn.Close() }()

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -45,19 +46,44 @@ func (x *examination) tier(ctx context.Context, key string, b config.Backend) {
 		return
 	}
 	x.redisWay(key, b)
+	known := len(x.findings)
+	starts, unusable := x.reachRedis(ctx, key, b)
+	x.eachRedis(ctx, key, b, unusable)
+	x.adrift = x.adrift || key == "sessions" && unusable != nil
+	explained := slices.ContainsFunc(x.findings[known:], func(f finding) bool {
+		return slices.Contains([]string{"redis-evicts", "redis-replica", "redis-old"}, f.ID)
+	})
+	if unusable != nil && !explained {
+		x.unreached(key, starts, unusable)
+	}
+}
+
+// eachRedis asks each of the servers about itself. Where a server of ours cannot use them, that one is not heard of is
+// no news.
+func (x *examination) eachRedis(ctx context.Context, key string, b config.Backend, unusable error) {
 	u, err := url.Parse(b.DSN.Reveal())
-	if err != nil || u.Query().Get("master") != "" {
+	if err != nil {
+		return // who connects has said so
+	}
+	if u.Query().Get("master") != "" {
 		x.skip("Redis of "+key, "the address is of Sentinels, which say nothing about the settings of the servers")
 		return
 	}
 	for _, host := range redisHosts(u) {
+		part := "Redis at " + host
 		facts, err := x.askRedis(ctx, u, host)
-		if err != nil {
-			x.skip("Redis at "+host, "%s", redisReason(err))
-			continue
+		switch {
+		case err == nil:
+			x.look(part)
+			x.judgeRedis(key, host, facts)
+			if facts.kept {
+				x.skip("some settings of "+part, "this user may not ask for them (CONFIG GET, ACL WHOAMI, TIME)")
+			}
+		case unusable == nil:
+			x.blind(part, "%s", redisReason(err))
+		default:
+			x.skip(part, "%s", redisReason(err))
 		}
-		x.look("Redis at " + host)
-		x.judgeRedis(key, host, facts)
 	}
 }
 
@@ -68,6 +94,7 @@ type redisFacts struct {
 	appends, fsync  string // "1" where a file is appended to; and when it is synced
 	user, protected string
 	ahead           time.Duration // its clock before ours
+	kept            bool          // it does not tell everything
 }
 
 func (x *examination) askRedis(ctx context.Context, u *url.URL, host string) (f redisFacts, err error) {
@@ -93,20 +120,30 @@ func (x *examination) askRedis(ctx context.Context, u *url.URL, host string) (f 
 		return f, err
 	}
 	f.version, f.role = field(info, "redis_version"), field(info, "role")
-	ask := func(name string) string { // managed services forbid it
-		m, err := client.Do(ctx, client.B().ConfigGet().Parameter(name).Build()).AsStrMap()
-		if err != nil {
-			return ""
+	// Managed services forbid some of the rest.
+	told := func(err error) error {
+		_, refused := rueidis.IsRedisErr(err)
+		if f.kept = f.kept || refused; refused {
+			return nil
 		}
-		return m[name]
+		return err
 	}
 	f.policy, f.appends = field(info, "maxmemory_policy"), field(info, "aof_enabled")
-	f.fsync, f.protected = ask("appendfsync"), ask("protected-mode")
-	if f.user, err = client.Do(ctx, client.B().AclWhoami().Build()).ToString(); err != nil {
-		f.user = ""
+	settings, err := client.Do(ctx, client.B().ConfigGet().Parameter("appendfsync", "protected-mode").Build()).AsStrMap()
+	if err := told(err); err != nil {
+		return f, err
+	}
+	f.fsync, f.protected = settings["appendfsync"], settings["protected-mode"]
+	f.user, err = client.Do(ctx, client.B().AclWhoami().Build()).ToString()
+	if err := told(err); err != nil {
+		return f, err
 	}
 	began := time.Now()
-	if at, err := client.Do(ctx, client.B().Time().Build()).AsStrSlice(); err == nil && len(at) == 2 {
+	at, err := client.Do(ctx, client.B().Time().Build()).AsStrSlice()
+	if err := told(err); err != nil {
+		return f, err
+	}
+	if len(at) == 2 {
 		s, _ := strconv.ParseInt(at[0], 10, 64)
 		us, _ := strconv.ParseInt(at[1], 10, 64)
 		f.ahead = time.Unix(s, us*1000).Sub(began.Add(time.Since(began) / 2))

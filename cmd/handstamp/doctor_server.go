@@ -190,8 +190,12 @@ func networkReason(err error) string {
 // headers looks at a refusal, which is an answer about who asks like any other.
 func (p *prober) headers(ctx context.Context) {
 	a, err := p.ask(ctx, http.MethodGet, p.path("/v1/session"), map[string]string{"Origin": strangeOrigin})
-	if err != nil || a.code == "" {
-		p.skip("the headers of answers", "/v1/session does not answer as handstamp does")
+	switch {
+	case err != nil:
+		p.blind("the headers of answers", "%s", networkReason(err))
+		return
+	case a.code == "":
+		p.blind("the headers of answers", "/v1/session answers %d, and not as handstamp does", a.status)
 		return
 	}
 	if !slices.Contains(directives(a.header.Values("Cache-Control")), "no-store") {

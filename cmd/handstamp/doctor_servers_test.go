@@ -45,12 +45,6 @@ func TestDoctor_postgres(t *testing.T) {
 	}
 	look(dsn+join+"options=-c%20synchronous_commit%3Doff&pool_max_conns=3").of(t, "postgres-synchronous-commit")
 	look(dsn+join+"options=-c%20default_transaction_read_only%3Don").of(t, "postgres-read-only")
-	if r := look("postgres://u:CANARY@127.0.0.1:1/x"); len(r.Findings) > 0 || len(r.NotLookedAt) != 1 || strings.Contains(r.NotLookedAt[0].Reason, "CANARY") {
-		t.Errorf("%+v", r)
-	}
-	if r := look("postgres://u:CANARY@127.0.0.1:1/x?sslmode=nonsense"); len(r.NotLookedAt) != 1 || strings.Contains(r.NotLookedAt[0].Reason, "CANARY") {
-		t.Errorf("%+v", r)
-	}
 }
 
 func TestDoctor_judges_postgres(t *testing.T) {
@@ -108,15 +102,11 @@ func TestDoctor_redis(t *testing.T) {
 		t.Errorf("%+v", f)
 	}
 	look("cache", "--replicaof", "127.0.0.1", "1").of(t, "redis-replica")
-	x := bedside(t, "HANDSTAMP_CACHE=redis://:CANARY@127.0.0.1:1")
-	x.tiers(context.Background())
-	if r := x.report(); len(r.Findings) > 0 || len(r.NotLookedAt) != 1 || strings.Contains(r.NotLookedAt[0].Reason, "CANARY") {
-		t.Errorf("%+v", r)
-	}
-	x = bedside(t, "HANDSTAMP_CACHE=redis://127.0.0.1:1?master=main")
-	x.tiers(context.Background())
-	if r := x.report(); len(r.NotLookedAt) != 1 {
-		t.Errorf("%+v", r)
+	for _, id := range []string{"redis-evicts", "redis-replica"} { // a server refuses these; that is no finding of its own
+		args := map[string][]string{"redis-evicts": {"--maxmemory-policy", "allkeys-lru", "--appendonly", "yes", "--appendfsync", "always"}, "redis-replica": {"--replicaof", "127.0.0.1", "1", "--appendonly", "yes", "--appendfsync", "always"}}[id]
+		if r := look("sessions", args...); len(r.Findings) != 1 || !r.has(id) {
+			t.Errorf("%s: found %v", id, r.ids())
+		}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/handstamp/handstamp/move"
+	"github.com/handstamp/handstamp/store/redis"
 	"github.com/handstamp/handstamp/store/transfer"
 )
 
@@ -120,6 +121,14 @@ func (c *moveCmd) look(ctx context.Context, a *app, from, to openedSide) error {
 	} else {
 		s, err = move.Look(ctx, from.db, to.db)
 	}
+	if err == nil && to.sessions != nil {
+		s, err = move.LookBeside(ctx, s, to.sessions)
+		if err == nil && s.Refused == nil && !s.Done {
+			if err = to.sessions.Fits(ctx, s.Log); err != nil {
+				err = fmt.Errorf("the sessions: %w; nothing was changed", err)
+			}
+		}
+	}
 	if err != nil {
 		return err
 	}
@@ -185,7 +194,7 @@ func (c *moveCmd) tell(ctx context.Context, a *app, from, to openedSide, r move.
 
 // failed says where a move that failed has left things.
 func (c *moveCmd) failed(ctx context.Context, from openedSide, err error) error {
-	for _, why := range []error{move.ErrNotEmpty, move.ErrOther, move.ErrGone, move.ErrSame} {
+	for _, why := range []error{move.ErrNotEmpty, move.ErrOther, move.ErrUnfinished, move.ErrGone, move.ErrSame, redis.ErrForeign} {
 		if errors.Is(err, why) {
 			return fmt.Errorf("%w; nothing was changed", err)
 		}

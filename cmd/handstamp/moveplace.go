@@ -60,7 +60,7 @@ func (a *app) openPlace(ctx context.Context, p side) (openedSide, error) {
 		return none, err
 	}
 	o.flags = "--database " + o.name
-	if p.sessions != "" && o.db != nil {
+	if p.sessions != "" { // also beside a database that is only to be made
 		o.flags += " --sessions " + cfg.Sessions.String()
 		if err := o.openSessions(ctx, cfg, p); err != nil {
 			return none, errors.Join(err, o.close())
@@ -126,7 +126,8 @@ func openMovePostgres(ctx context.Context, cfg *config.Config, p side) (transfer
 	dsn, opt := cfg.Database.DSN.Reveal(), postgresOptions(cfg, slog.New(slog.DiscardHandler))
 	t, err := postgres.OpenTransfer(ctx, dsn, opt, p.fill)
 	if p.look && errors.Is(err, postgres.ErrOlder) {
-		return nil, func() error { return nil }, nil
+		_, err := postgres.Pending(ctx, dsn, opt) // refuses what the move would be refused where it makes the tables
+		return nil, func() error { return nil }, err
 	}
 	if err != nil {
 		return nil, nil, err

@@ -56,6 +56,39 @@ func (t *Transfer) Mark(ctx context.Context) (transfer.Mark, error) {
 	return m, nil
 }
 
+// Fits says whether an open place can be filled from a log: nil, or the error that Set to Filling would answer for what is
+// in it. It changes nothing.
+func (t *Transfer) Fits(ctx context.Context, log string) error {
+	asking, cancel := context.WithTimeout(ctx, t.c.timeout)
+	defer cancel()
+	mark, err := t.Mark(ctx)
+	if err != nil || mark.Phase != transfer.Open {
+		return err
+	}
+	at, err := t.c.conn.Do(asking, t.c.conn.B().Hgetall().Key(t.c.place[0]).Build()).AsStrMap()
+	switch {
+	case err != nil:
+		return t.c.explain("read the place of the sessions", err)
+	case at["e"] == "":
+		return nil
+	case at["l"] != log || t.base == nil:
+		return ErrForeign
+	}
+	rows, err := t.base.Page(ctx, transfer.Log(), nil, 1)
+	if err != nil {
+		return err
+	}
+	for i, c := range transfer.Log().Columns {
+		if c.Name != "head" || len(rows) != 1 {
+			continue
+		}
+		if head, ok := rows[0][i].(int64); !ok || at["s"] != decimal(head) {
+			return transfer.ErrChanges
+		}
+	}
+	return nil
+}
+
 // maxCloses bounds how often a source is brought along before it is closed: under a fence once is enough.
 const maxCloses = 20
 
