@@ -297,7 +297,7 @@ func checkPod(t *testing.T, kinds map[string]any) {
 	if cfg.Addr != ":"+ports["http"] || cfg.OpsAddr != ":"+ports["ops"] {
 		t.Errorf("addr %s and ops_addr %s, and the ports are %v", cfg.Addr, cfg.OpsAddr, ports)
 	}
-	for probe, path := range map[string]string{"startupProbe": "/healthz", "livenessProbe": "/healthz", "readinessProbe": "/readyz"} {
+	for probe, path := range map[string]string{"startupProbe": "/healthz", "livenessProbe": "/healthz", "readinessProbe": "/healthz"} {
 		if at(t, c, probe+".httpGet.path") != path || at(t, c, probe+".httpGet.port") != "ops" {
 			t.Errorf("%s asks %v", probe, at(t, c, probe))
 		}
@@ -351,6 +351,8 @@ func TestSystemd(t *testing.T) {
 		"Service.NoNewPrivileges": "yes", "Service.ProtectSystem": "strict", "Service.DynamicUser": "yes", "Service.StateDirectoryMode": "0700",
 		"Service.CapabilityBoundingSet": "", "Service.UMask": "0077", "Service.Restart": "always", "Service.MemoryDenyWriteExecute": "yes",
 		"Install.WantedBy": "multi-user.target",
+		// A database that comes up later than this must not find the service given up.
+		"Unit.StartLimitIntervalSec": "0",
 	} {
 		if got := unit[key]; len(got) != 1 || got[0] != want {
 			t.Errorf("%s is %q, want %q", key, got, want)
