@@ -181,7 +181,7 @@ func (a *Auth) checkDurability(d Durability) error {
 	}
 	for _, m := range a.opt.Modes {
 		if m != ModeSession {
-			return fmt.Errorf("handstamp: the store may lose acknowledged writes (%s), so the mode %s is refused; offer only %s, or accept the loss explicitly (AcceptLoss)", d.Class, m, ModeSession)
+			return fmt.Errorf("handstamp: the store may lose acknowledged writes (%s), so the mode %s is refused; offer only %s, or accept the loss explicitly (Options.AcceptLoss, accept_loss in a configuration)", d.Class, m, ModeSession)
 		}
 	}
 	return nil

@@ -140,6 +140,7 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) error {
 	status := http.StatusOK
 	if !out.Ready {
 		out.Status, status = "not ready", http.StatusServiceUnavailable
+		w.Header().Set("Retry-After", "1")
 	}
 	return answer(w, status, out)
 }

@@ -70,7 +70,7 @@ type introspectionOut struct {
 	AuthTime  int64    `json:"auth_time,omitempty" doc:"When the user last proved who they are; left out for a service key."`
 	Methods   []string `json:"amr,omitempty" doc:"How: RFC 8176 names."`
 	AsOf      *uint64  `json:"ep,omitempty" doc:"The number of the log up to which this answer is true; left out for a service key."`
-	Scope     string   `json:"scope,omitempty" doc:"Permissions, separated by spaces."`
+	Scope     *string  `json:"scope,omitempty" doc:"Permissions, separated by spaces; empty for who has none."`
 	TokenType string   `json:"token_type,omitempty"`
 	Roles     []string `json:"roles,omitempty"`
 	ClientID  string   `json:"client_id,omitempty"`
@@ -108,7 +108,7 @@ func (s *Server) introspect(w http.ResponseWriter, r *http.Request) error {
 	}
 	out := introspectionOut{
 		Active: true, Subject: string(in.User), Session: string(in.Session), Roles: in.Roles, IssuedAt: in.IssuedAt.Unix(),
-		Scope: strings.Join(in.Permissions, " "), TokenType: "Bearer", ClientID: s.auth.Audience(),
+		Scope: new(strings.Join(in.Permissions, " ")), TokenType: "Bearer", ClientID: s.auth.Audience(),
 	}
 	if !in.ExpiresAt.IsZero() {
 		out.ExpiresAt = in.ExpiresAt.Unix()

@@ -58,6 +58,9 @@ func TestIntrospect(t *testing.T) {
 			t.Errorf("an ended session = %s", a.raw)
 		}
 	}
+	if b := ask(w.signUp("nobody@example.com", "session", "bearer").token("access_token")).body; b["active"] != true || b["scope"] != "" {
+		t.Errorf("who may nothing = %v, want an empty scope", b)
+	}
 	key := ask(w.key("posts:read")).body
 	if key["active"] != true || !strings.HasPrefix(key["sub"].(string), "key_") || key["sid"] != nil || key["exp"] != nil || key["scope"] != "posts:read" {
 		t.Errorf("a service key = %v", key)

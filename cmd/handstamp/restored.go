@@ -7,6 +7,7 @@ import (
 	"log/slog"
 
 	"github.com/handstamp/handstamp"
+	"github.com/handstamp/handstamp/internal/config"
 )
 
 // restoredCmd is "handstamp restored". A database that was put back knows an old state: revocations since then are
@@ -33,7 +34,10 @@ func (c *restoredCmd) Run(ctx context.Context, a *app) (err error) {
 	if err != nil {
 		return err
 	}
-	if c.KeepSessions {
+	switch {
+	case c.KeepSessions && cfg.Sessions.Kind == config.KindRedis:
+		return a.say("the log goes on as a new one from event %d; sessions were kept as Redis has them", head.Seq)
+	case c.KeepSessions:
 		return a.say("the log goes on as a new one from event %d; sessions were kept, also those that were ended after the backup was made", head.Seq)
 	}
 	return a.say("the log goes on as a new one from event %d; everybody has to log in again", head.Seq)

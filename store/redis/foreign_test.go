@@ -3,6 +3,8 @@ package redis_test
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -216,6 +218,73 @@ func TestRestoredElsewhere(t *testing.T) {
 		if f := find(t, s, next.ID); handstamp.Live(f.Session, f.Subject, at(7)) {
 			t.Errorf("%s: a session that ended after that is alive", name)
 		}
+	}
+}
+
+// TestRestoredBackup puts the base back as it was, beside a Redis that has gone on: with keepSessions what Redis knows
+// stays, what is over and what lives, whatever happened since the backup; without it all is over.
+func TestRestoredBackup(t *testing.T) {
+	for name, c := range map[string]struct{ keep, happened bool }{
+		"kept, with ends since": {true, true}, "kept, with logins only": {true, false}, "not kept": {false, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := open(t, fault.SharedRedis(t))
+			before, over := begin(t, s, 0), begin(t, s, 0)
+			appendTo(t, s, event(revoke.KindUser, "usr_bob", revoke.Change))
+			must(t, s.Close())
+			backup, err := os.ReadFile(s.path)
+			must(t, err)
+			s = s.again(t)
+			since := begin(t, s, 1)
+			if c.happened {
+				appendTo(t, s, event(revoke.KindSession, string(over.ID), revoke.End), event(revoke.KindUser, "usr_bob", revoke.Change))
+			}
+			must(t, s.Close())
+			path := filepath.Join(t.TempDir(), "handstamp.db")
+			must(t, os.WriteFile(path, backup, 0o600))
+			s = openAt(t, path, s.url)
+			h, err := s.Restored(t.Context(), c.keep, at(5))
+			must(t, err)
+			lives := func(r handstamp.Session) bool {
+				f, err := s.Sessions().Find(t.Context(), handstamp.Lookup{Session: r.ID})
+				if err != nil && !errors.Is(err, handstamp.ErrNotFound) {
+					t.Fatal(err)
+				}
+				return err == nil && handstamp.Live(f.Session, f.Subject, at(6))
+			}
+			if lives(before) != c.keep || lives(since) != c.keep || lives(over) != (c.keep && !c.happened) {
+				t.Errorf("alive: from before %v, from since %v, ended since %v", lives(before), lives(since), lives(over))
+			}
+			next := session(ada, 6)
+			must(t, login(t, s, next))
+			a := appendTo(t, s, event(revoke.KindSession, string(before.ID), revoke.End))
+			if a.Last() != h.Seq+1 || lives(before) || !lives(next) || lives(since) != c.keep {
+				t.Errorf("then, at %d after %d: %v, %v, %v", a.Last(), h.Seq, lives(before), lives(next), lives(since))
+			}
+		})
+	}
+}
+
+// TestRestoredTwice puts the base back to before its log became another one: Redis follows a log that the base has never
+// had, however much higher its numbers are, so its records cannot know what they missed.
+func TestRestoredTwice(t *testing.T) {
+	s := open(t, fault.SharedRedis(t))
+	r := begin(t, s, 0)
+	must(t, s.Close())
+	backup, err := os.ReadFile(s.path)
+	must(t, err)
+	s = s.again(t)
+	_, err = s.Restored(t.Context(), true, at(1))
+	must(t, err)
+	find(t, s, r.ID)
+	must(t, s.Close())
+	path := filepath.Join(t.TempDir(), "handstamp.db")
+	must(t, os.WriteFile(path, backup, 0o600))
+	s = openAt(t, path, s.url)
+	_, err = s.Restored(t.Context(), true, at(5))
+	must(t, err)
+	if f, err := s.Sessions().Find(t.Context(), handstamp.Lookup{Session: r.ID}); !errors.Is(err, handstamp.ErrNotFound) {
+		t.Errorf("Find = %+v, %v; want ErrNotFound", f.Session, err)
 	}
 }
 

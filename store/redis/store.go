@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync/atomic"
 	"time"
 
 	"github.com/handstamp/handstamp"
 	"github.com/handstamp/handstamp/account"
 	"github.com/handstamp/handstamp/audit"
+	"github.com/handstamp/handstamp/id"
 	"github.com/handstamp/handstamp/keyring"
 	"github.com/handstamp/handstamp/login"
 	"github.com/handstamp/handstamp/permission"
@@ -142,20 +144,53 @@ func (s *Store) Settle(ctx context.Context, want handstamp.Settings) (handstamp.
 	return got, nil
 }
 
+// broughtAlong brings the records to the end of the log, unless they are beyond it. It answers where they are, and where the
+// log ends.
+func (s *Store) broughtAlong(ctx context.Context) (at place, end uint64, err error) {
+	if at, err = s.placeNow(ctx); err != nil {
+		return place{}, 0, err
+	}
+	head, err := s.headNow(ctx)
+	if err != nil {
+		return place{}, 0, err
+	}
+	if !at.blank() && at.log == head.Log && at.seq > head.Seq {
+		return at, head.Seq, nil
+	}
+	if err := s.catchUp(ctx, 0); err != nil {
+		return place{}, 0, err
+	}
+	at, err = s.placeNow(ctx)
+	return at, at.seq, err
+}
+
+// headNow asks where the log ends: whoever registers is told.
+func (s *Store) headNow(ctx context.Context) (revoke.Head, error) {
+	now := time.Now()
+	me := revoke.Registration{Verifier: id.NewVerifier(now), RegisteredAt: now.UTC().Truncate(time.Microsecond), Name: "sessions in Redis"}
+	head, err := s.base.Log().Register(ctx, me)
+	if err != nil {
+		return revoke.Head{}, fmt.Errorf("ask where the log ends: %w", err)
+	}
+	if err := s.base.Log().Remove(context.WithoutCancel(ctx), math.MaxInt64, me.Verifier); err != nil {
+		return revoke.Head{}, fmt.Errorf("ask where the log ends: %w", err)
+	}
+	return head, nil
+}
+
 // jump is how far a log's numbers move when it becomes another one; see handstamp.Appended.
 const jump = 1 << 32
 
 // Restored makes the base's log another one. With keepSessions the records live on, since they are brought to the end of
-// the log as it was first, and then on to where the other one begins. (Done on the base alone, it drops them: they cannot
-// know what they missed.)
+// the log as it was first, and then on to where the other one begins. Where the base was put back, and they were not, they
+// are beyond its end: what they heard of since, they keep. (Done on the base alone, it drops them: they cannot know what
+// they missed.)
 func (s *Store) Restored(ctx context.Context, keepSessions bool, now time.Time) (revoke.Head, error) {
 	var before place
+	var end uint64 // of the log as it was
 	if keepSessions {
-		if err := s.catchUp(ctx, 0); err != nil {
-			return revoke.Head{}, fmt.Errorf("restore: %w", err)
-		}
 		var err error
-		if before, err = s.placeNow(ctx); err != nil {
+		if before, end, err = s.broughtAlong(ctx); err != nil {
 			return revoke.Head{}, fmt.Errorf("restore: %w", err)
 		}
 	}
@@ -163,7 +198,7 @@ func (s *Store) Restored(ctx context.Context, keepSessions bool, now time.Time) 
 	if err != nil || !keepSessions {
 		return h, err // without them: the first who reads finds another log, and begins anew
 	}
-	if before.blank() || before.seq+jump != h.Seq {
+	if before.blank() || end+jump != h.Seq {
 		return h, nil // somebody appended meanwhile what the records have not heard of: they begin anew too
 	}
 	_, err = s.c.run(ctx, "relog", before.age, decimal(before.seq), decimal(h.Seq), string(h.Tag), h.Log)
