@@ -32,9 +32,22 @@ func (s *Store) try(ctx context.Context, p purpose, st statement) error {
 	if err != nil {
 		return err
 	}
+	ctx, cancel := toItsEnd(ctx)
+	defer cancel()
 	err = l.one(ctx, st)
 	l.give(err)
 	return err
+}
+
+// toItsEnd is for a statement that is sent: it ends with the deadline of ctx, and not with a caller who hangs up. To give a
+// statement up costs its connection, and the next one a login, which is dearer by far than the few milliseconds that are left
+// of it: by hanging up, clients could keep the pool, and the server, busy with nothing else.
+func toItsEnd(ctx context.Context) (context.Context, context.CancelFunc) {
+	by, ok := ctx.Deadline()
+	if !ok {
+		return context.WithoutCancel(ctx), func() {}
+	}
+	return context.WithDeadline(context.WithoutCancel(ctx), by)
 }
 
 // row reads one row; pgx.ErrNoRows if there is none.

@@ -143,6 +143,52 @@ func TestChecksLeaveRoom(t *testing.T) {
 	soon(t, "a unit", func() error { return beginOne(t.Context(), s, session("usr_bob")) })
 }
 
+// TestHangingUpCostsNoConnection: what was sent for a caller who hangs up is brought to its end, and the connection goes on.
+// Otherwise clients could keep pool and server busy with logins by hanging up.
+func TestHangingUpCostsNoConnection(t *testing.T) {
+	server := fault.SharedPostgres(t)
+	db := server.CreateDB(t)
+	opt := patient()
+	opt.MaxConns = 8
+	s := openTest(t, server.DSN(db), opt)
+	rec := put(t, s, "usr_ada")
+	c := connect(t, server.DSN(db))
+	waiting := func() string {
+		return server.Value(t, "postgres", "SELECT count(*)::text FROM pg_stat_activity WHERE datname = $1 AND wait_event_type = 'Lock'", db)
+	}
+	before := int64(0)
+	for round := range 3 {
+		sqlExec(t, c, "BEGIN", "LOCK TABLE handstamp.sessions, handstamp.subjects IN ACCESS EXCLUSIVE MODE")
+		ctx, hangUp := context.WithCancel(t.Context())
+		calls := []func() error{
+			func() error { _, err := s.Sessions().Find(ctx, handstamp.Lookup{Session: rec.ID}); return err },
+			func() error { _, err := s.Sessions().Rotate(ctx, rec.ID, 7, rotation(rec, 8)); return err },
+			func() error { _, err := s.Sessions().Subject(ctx, "usr_ada"); return err },
+			func() error {
+				return s.Work().Do(ctx, func(tx handstamp.Tx) error {
+					_, err := tx.Subject(ctx, "usr_ada")
+					return err
+				})
+			},
+		}
+		var all sync.WaitGroup
+		for _, call := range calls {
+			all.Go(func() { _ = call() }) // whatever it is told, nobody hears it
+		}
+		until(t, "all of them wait in the server", func() bool { return waiting() == "4" })
+		hangUp()
+		sqlExec(t, c, "COMMIT")
+		all.Wait()
+		if n := s.pool.Stat().NewConnsCount(); round > 0 && n != before {
+			t.Fatalf("in round %d %d connections were made anew", round, n-before)
+		}
+		before = s.pool.Stat().NewConnsCount()
+	}
+	if n := s.pool.Stat().AcquiredConns(); n != 0 || len(s.units) != 0 || len(s.work) != 0 {
+		t.Errorf("%d connections are taken, %d and %d places", n, len(s.units), len(s.work))
+	}
+}
+
 // TestDefaultsAnswerInTime: whoever asks over HTTP is told within 3 s.
 func TestDefaultsAnswerInTime(t *testing.T) {
 	l := defaults()

@@ -139,7 +139,9 @@ func (u *unit) run(ctx context.Context, now ...statement) error {
 		u.l = l
 		all = append(u.s.beginning(), all...)
 	}
-	err := u.l.send(ctx, all)
+	sent, over := toItsEnd(ctx)
+	defer over()
+	err := u.l.send(sent, all)
 	if first && brokeOff(err) && ctx.Err() == nil {
 		err = fmt.Errorf("%w: %w", errStale, err)
 	}
