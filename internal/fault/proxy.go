@@ -36,6 +36,7 @@ type weather struct {
 	delay            time.Duration // for each direction
 	rate             int           // bytes in a second for each connection and direction; 0 is no limit
 	muted            bool          // nothing arrives on connections that wait for notifications
+	swallow          bool          // the first bytes of an answer end the connection
 }
 
 // notified finds the commands after which a server speaks unasked.
@@ -104,6 +105,10 @@ func (p *Proxy) Blackhole() { p.set(func(w *weather) { w.holdUp, w.holdDown = tr
 
 // HalfOpen passes requests on and holds the answers back: what the client asked for happens, and it never hears of it.
 func (p *Proxy) HalfOpen() { p.set(func(w *weather) { w.holdUp, w.holdDown = false, true }) }
+
+// Swallow passes requests on, and ends the connection when the answer begins to arrive: what the client asked for is done
+// by then, and it never hears of it.
+func (p *Proxy) Swallow() { p.set(func(w *weather) { w.swallow = true }) }
 
 // Deaf holds requests back and passes answers on, also those that nobody asked for any more.
 func (p *Proxy) Deaf() { p.set(func(w *weather) { w.holdUp, w.holdDown = true, false }) }
@@ -265,7 +270,7 @@ func (p *Proxy) carry(l *link, to, from net.Conn, count *atomic.Int64, held func
 		}
 	}()
 	for one := range parcels {
-		if !p.hold(l.ctx, one, held) {
+		if w, _, _ := p.now(); w.swallow && to == l.client || !p.hold(l.ctx, one, held) {
 			l.reset()
 			break
 		}

@@ -77,7 +77,7 @@ func newBenign(f *fleet, total int64) *benign {
 	b := &benign{f: f, total: total, began: time.Now(), said: time.Now()}
 	for _, n := range f.nodes {
 		p := fault.NewProxy(f.t, strings.TrimPrefix(n.URL(), "http://"))
-		p.HalfOpen()
+		p.Swallow()
 		b.deaf = append(b.deaf, p)
 	}
 	return b
@@ -99,7 +99,7 @@ func (b *benign) batch(rnd *rand.Rand) {
 	}
 	all.Wait()
 	over()
-	if b.shown.Load() < b.total {
+	if !b.f.t.Failed() && b.shown.Load() < b.total {
 		b.f.forget(fault.Rules{Bound: time.Second, Grace: slowGrace})
 	}
 	if time.Since(b.said) > 10*time.Second {
@@ -162,7 +162,9 @@ func (b *benign) generation(r *rand.Rand, c *cred) bool {
 		all.Go(func() {
 			switch luck {
 			case 0:
-				b.lose(c, token, "http://"+b.deaf[node].Addr(), 30*time.Millisecond)
+				// It ends when the node has answered: a request that the network keeps until the token's successor was spent
+				// is theft by rule.
+				b.lose(c, token, "http://"+b.deaf[node].Addr(), 10*time.Second)
 			case 1:
 				b.lose(c, token, b.f.nodes[node].URL(), patience)
 			default:
