@@ -195,6 +195,23 @@ func TestProxyMutesNotifications(t *testing.T) {
 	alarm.hears("one")
 }
 
+func TestProxySwallowsAnswers(t *testing.T) {
+	t.Parallel()
+	p := NewProxy(t, echo(t))
+	c, idle := dialLines(t, p.Addr()), dialLines(t, p.Addr())
+	c.say("one")
+	c.hears("one")
+	p.Swallow()
+	c.say("two")
+	c.isReset()
+	if up, down := p.Bytes(); up != 4+4 || down != 4 {
+		t.Errorf("%d bytes went, %d came back", up, down)
+	}
+	p.Heal()
+	idle.say("three")
+	idle.hears("three")
+}
+
 func TestProxyCuts(t *testing.T) {
 	t.Parallel()
 	p := NewProxy(t, echo(t))
