@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -32,16 +33,25 @@ func (s *Store) try(ctx context.Context, p purpose, st statement) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := toItsEnd(ctx)
+	sent, cancel := toItsEnd(ctx)
 	defer cancel()
-	err = l.one(ctx, st)
+	err = l.one(sent, st)
 	l.give(err)
-	return err
+	return hungUp(ctx, err)
+}
+
+// hungUp says that it was the caller who did not wait for what failed.
+func hungUp(ctx context.Context, err error) error {
+	if err == nil || ctx.Err() == nil || errors.Is(err, ctx.Err()) {
+		return err
+	}
+	return fmt.Errorf("%w (%w)", ctx.Err(), err)
 }
 
 // toItsEnd is for a statement that is sent: it ends with the deadline of ctx, and not with a caller who hangs up. To give a
 // statement up costs its connection, and the next one a login, which is dearer by far than the few milliseconds that are left
-// of it: by hanging up, clients could keep the pool, and the server, busy with nothing else.
+// of it: by hanging up, clients could keep the pool, and the server, busy with nothing else. A caller who gives up is so kept
+// for as long as a statement takes, or waits for a lock, and no longer than a second or two.
 func toItsEnd(ctx context.Context) (context.Context, context.CancelFunc) {
 	by, ok := ctx.Deadline()
 	if !ok {

@@ -235,11 +235,12 @@ func TestNothingIsLeft(t *testing.T) {
 	}
 }
 
-// TestCallersTime: a caller who gives up is not kept, wherever the call hangs.
+// TestCallersTime: a caller's deadline ends a call wherever it hangs. One who hangs up is told so when the statement that was
+// sent ends, for which the server's limits are there.
 func TestCallersTime(t *testing.T) {
 	server := fault.SharedPostgres(t)
 	db := server.CreateDB(t)
-	s := openTest(t, server.DSN(db), Options{})
+	s := openHurried(t, server.DSN(db), hurried())
 	rec := put(t, s, "usr_ada")
 	c := connect(t, server.DSN(db))
 	sqlExec(t, c, "BEGIN", "LOCK TABLE handstamp.sessions IN ACCESS EXCLUSIVE MODE")
@@ -264,6 +265,11 @@ func TestCallersTime(t *testing.T) {
 		if err := <-over; !errors.Is(err, context.Canceled) {
 			t.Errorf("%s = %v, want the context's error", what, err)
 		}
+		ctx, cancel = context.WithTimeout(t.Context(), 100*time.Millisecond)
+		if err := call(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%s = %v, want that the deadline has passed", what, err)
+		}
+		cancel()
 	}
 	sqlExec(t, c, "COMMIT")
 	if f := found(t, s, rec.ID); f.Session.Version != 1 {

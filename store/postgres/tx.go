@@ -145,7 +145,7 @@ func (u *unit) run(ctx context.Context, now ...statement) error {
 	if first && brokeOff(err) && ctx.Err() == nil {
 		err = fmt.Errorf("%w: %w", errStale, err)
 	}
-	return u.fail(err)
+	return u.fail(hungUp(ctx, err))
 }
 
 // keep holds statements back that have no answer.
