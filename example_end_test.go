@@ -211,12 +211,12 @@ func ExampleWithBudget() {
 
 // What takes its time although no store is slow does not count.
 func ExampleOutsideBudget() {
-	ctx, cancel := handstamp.WithBudget(context.Background(), 50*time.Millisecond)
+	ctx, cancel := handstamp.WithBudget(context.Background(), 2*time.Second)
 	defer cancel()
 	free, back := handstamp.OutsideBudget(ctx)
 	select { // asks somebody who thinks
 	case <-free.Done():
-	case <-time.After(100 * time.Millisecond):
+	case <-time.After(10 * time.Millisecond):
 	}
 	back()
 	fmt.Println(ctx.Err())

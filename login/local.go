@@ -20,9 +20,10 @@ import (
 // counts. A process that ends in between takes its few with it.
 //
 // What an owner loses. Nothing by trying: an attempt that came to no answer because a store was away, or whose word was
-// right and whose session could not begin, is taken back, here and, with the next attempt, there. Somebody who takes every turn of an account here keeps its owner out of this process until the store
-// is back, which knows the networks that the owner logged in from before. The owner loses nothing by that: without the store
-// there is no session to begin. Nobody is told to wait longer than twenty seconds.
+// right and whose session could not begin, is taken back, here and, with the next attempt, there. Somebody who takes every
+// turn of an account here keeps its owner out of this process until the store is back, which knows the networks that the
+// owner logged in from before. The owner loses nothing by that: without the store there is no session to begin. Nobody is
+// told to wait longer than twenty seconds.
 const (
 	localBurst = 3
 	localEvery = 20 * time.Second

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -70,6 +71,11 @@ func TestReadyParts(t *testing.T) {
 	database.Store(true)
 	if status, body, parts = ready(); status != 503 || body["ready"] != false || body["status"] != "not ready" || parts["database"]["ok"] != false {
 		t.Errorf("without the database GET /readyz = %d %v", status, body)
+	}
+	late := httptest.NewRecorder()
+	w.server.Ops().ServeHTTP(late, httptest.NewRequest("GET", "/readyz", nil))
+	if late.Code != 503 || late.Header().Get("Retry-After") == "" {
+		t.Errorf("without the database GET /readyz = %d with %v, want Retry-After", late.Code, late.Header())
 	}
 	if !strings.Contains(w.logs.String(), `"part":"database"`) || !strings.Contains(w.logs.String(), "db.internal") {
 		t.Error("the log does not say why")

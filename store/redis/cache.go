@@ -3,6 +3,7 @@ package redis
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,6 +24,7 @@ type Entry = struct {
 // concurrent use; make it with [NewCache] or [OpenCache].
 type Cache struct {
 	client atomic.Pointer[Client] // nil until there is a connection
+	away   atomic.Pointer[error]  // then why there was none at the last try
 	here   chan struct{}          // closed then
 	stop   context.CancelFunc
 	tries  sync.WaitGroup
@@ -53,15 +55,19 @@ func OpenCache(ctx context.Context, url string, opt Options, told func(c *Client
 		return nil, err
 	}
 	told(nil, err)
+	first := err
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	k := &Cache{here: make(chan struct{}), stop: stop}
+	k.away.Store(&first)
 	k.tries.Go(func() {
 		for pause(ctx, againAfter) == nil {
-			if c, err := Dial(ctx, url, opt); err == nil {
+			c, err := Dial(ctx, url, opt)
+			if err == nil {
 				k.arrive(c)
 				told(c, nil)
 				return
 			}
+			k.away.Store(&err) // it may be there, and not be one that can be used
 		}
 	})
 	return k, nil
@@ -79,7 +85,7 @@ func (k *Cache) get() (*Client, error) {
 	if c := k.client.Load(); c != nil {
 		return c, nil
 	}
-	return nil, errNotHere
+	return nil, fmt.Errorf("%w: %w", errNotHere, *k.away.Load())
 }
 
 // Get returns a copy, nil if there is none.

@@ -251,6 +251,9 @@ func TestOpenCache(t *testing.T) {
 	if _, err := k.Get(t.Context(), "k"); err == nil {
 		t.Error("Get without a server = nil")
 	}
+	if err := k.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "is it running") {
+		t.Errorf("Ready = %v, want why it is not", err)
+	}
 	if k.Put(t.Context(), entry) == nil || k.Note(t.Context(), 1, "o") == nil || k.Ready(t.Context()) == nil {
 		t.Error("a call without a server succeeds")
 	}
