@@ -31,6 +31,10 @@ func TestOpenSaysWhatToConfigure(t *testing.T) {
 		some := token.Generate(token.ServiceKey).Reveal()
 		noRevocations, noIntrospect := f.newKey("handstamp.introspect"), f.newKey("handstamp.revocations")
 		session := text(f.logIn(handstamp.ModeSession, "ada"))
+		at, letter := len(f.key)-7, "x"
+		if f.key[at] == 'x' {
+			letter = "y"
+		}
 		for name, c := range map[string]struct{ url, key, want string }{
 			"no address":         {"", f.key, "address"},
 			"no scheme":          {"auth.example.com", f.key, "address"},
@@ -42,7 +46,7 @@ func TestOpenSaysWhatToConfigure(t *testing.T) {
 			"no key":             {public, "", "handstamp.introspect"},
 			"a line end":         {public, f.key + "\n", "white space"},
 			"half a key":         {public, f.key[:20], "no service key"},
-			"a mistyped key":     {public, f.key[:len(f.key)-7] + "x" + f.key[len(f.key)-6:], "no service key"},
+			"a mistyped key":     {public, f.key[:at] + letter + f.key[at+1:], "no service key"},
 			"a session":          {public, session, "no service key"},
 			"a made-up key":      {public, some, "401"},
 			"no revocations":     {public, noRevocations, "handstamp.revocations"},
