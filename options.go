@@ -71,7 +71,8 @@ type Options struct {
 	// CacheBytes bounds the memory of checks: copies of looked-up sessions and of value tokens whose signature was found
 	// good; default 64 MiB, negative is none. Without it the answers are the same, only slower.
 	CacheBytes int64
-	// RefuseStale answers 503 instead of asking the store while the lease has lapsed.
+	// RefuseStale answers 503 to value tokens while the lease has lapsed, instead of asking the store about them. Reference
+	// tokens are looked up in either case.
 	RefuseStale bool
 	// AcceptLoss offers value tokens although the store may lose a revocation in a crash: "window" or "volatile".
 	AcceptLoss DurabilityClass

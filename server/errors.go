@@ -100,7 +100,8 @@ func (s *Server) deny(w http.ResponseWriter, r *http.Request, p handstamp.Proble
 }
 
 // note does what belongs to a refusal beside its text. What could not be found out is logged here, once; the client is not
-// told why.
+// told why. In an outage every request is one of these: after the first of them ten lines a second say as much as all of
+// them would, and fill no disk.
 func (s *Server) note(w http.ResponseWriter, r *http.Request, p handstamp.Problem, err error) {
 	s.metrics.refused(p.Code)
 	if p.Code == string(handstamp.ReasonReused) {
@@ -116,6 +117,15 @@ func (s *Server) note(w http.ResponseWriter, r *http.Request, p handstamp.Proble
 		level = slog.LevelDebug
 		err = cmp.Or(e.cause, err)
 	}
-	s.opt.Logger.Log(r.Context(), level, "could not decide about a request",
-		"request_id", r.Header.Get("Request-Id"), "route", r.Pattern, "error", err)
+	about := []any{"request_id", r.Header.Get("Request-Id"), "route", r.Pattern, "error", err}
+	if level == slog.LevelError {
+		if s.outages.Allow("", s.opt.Now()) > 0 {
+			s.unsaid.Add(1)
+			return
+		}
+		if n := s.unsaid.Swap(0); n > 0 {
+			about = append(about, "unlogged_before", n)
+		}
+	}
+	s.opt.Logger.Log(r.Context(), level, "could not decide about a request", about...)
 }

@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/url"
 	"path/filepath"
@@ -83,6 +84,51 @@ func TestL4_Faults(t *testing.T) {
 	}
 	if !strings.Contains(w.logs.String(), "a handler panicked") {
 		t.Error("a panic is not logged")
+	}
+}
+
+// TestOutageFillsNoLog: an outage is in the log with its cause, and not once for each request of it; none is lost count of.
+func TestOutageFillsNoLog(t *testing.T) {
+	var down atomic.Bool
+	watch := &clock{now: time.Now()}
+	w := newWorld(t, settings{
+		store:  func(s handstamp.Store) handstamp.Store { return downStore{s, &down} },
+		server: func(o *server.Options) { o.Now = watch.Now },
+	})
+	c := w.signUp("ada@example.com", "session", "bearer")
+	lines := func() (n, unlogged int) {
+		for line := range strings.Lines(w.logs.String()) {
+			if !strings.Contains(line, "could not decide about a request") {
+				continue
+			}
+			n++
+			var said struct {
+				UnloggedBefore int `json:"unlogged_before"`
+			}
+			if err := json.Unmarshal([]byte(line), &said); err != nil {
+				t.Fatal(err)
+			}
+			unlogged += said.UnloggedBefore
+		}
+		return n, unlogged
+	}
+	down.Store(true)
+	for range 200 {
+		c.get("/v1/session").refused(503, "unavailable")
+	}
+	if n, unlogged := lines(); n != 50 || unlogged != 0 {
+		t.Errorf("200 requests of one moment: %d lines, %d counted, want 50 and the others later", n, unlogged)
+	}
+	watch.add(100 * time.Millisecond)
+	c.get("/v1/session").refused(503, "unavailable")
+	c.get("/v1/session").refused(503, "unavailable")
+	if n, unlogged := lines(); n != 51 || unlogged != 150 {
+		t.Errorf("a tenth of a second later: %d lines, %d counted, want 51 and 150", n, unlogged)
+	}
+	watch.add(10 * time.Second)
+	c.get("/v1/session").refused(503, "unavailable")
+	if n, unlogged := lines(); n != 52 || unlogged != 151 {
+		t.Errorf("later: %d lines, %d counted, want 52 and 151", n, unlogged)
 	}
 }
 

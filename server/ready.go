@@ -18,7 +18,7 @@ type Part struct {
 	// Name is a short word, such as "database": lower-case letters, digits and '_'. It is a label of metrics.
 	Name string
 	// Ask finds out whether the part answers now. It ends when its context does. Its error goes to the log; who reads /readyz
-	// is told that the part does not answer, and no more.
+	// is told that the part does not answer, and no more unless the error is, or wraps, an [Excuse].
 	Ask func(ctx context.Context) error
 	// Spare is a part without which everything goes on, only slower, such as a cache. While it is down the process is
 	// degraded, and ready all the same.
@@ -28,6 +28,13 @@ type Part struct {
 	// Info says more, such as "breaker": "open". It is shown as it is: no hosts, no names of users, no passwords.
 	Info func() map[string]string
 }
+
+// Excuse is an error of a Part that says why it cannot be used, in words that whoever reads /readyz may see: no hosts, no
+// names of users, no passwords.
+type Excuse string
+
+// Error returns the words.
+func (e Excuse) Error() string { return string(e) }
 
 // The names that /readyz and the metrics give to what is always asked.
 const (
@@ -201,6 +208,9 @@ func (s *Server) stateOf(r *http.Request, p probed) stateOut {
 		state.Detail = "the store does not answer"
 		if p.part.Spare {
 			state.Detail = "it does not answer: everything goes on without it, only slower"
+		}
+		if e, ok := errors.AsType[Excuse](p.err); ok {
+			state.Detail = string(e)
 		}
 	}
 	return state

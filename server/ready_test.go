@@ -82,6 +82,19 @@ func TestReadyParts(t *testing.T) {
 	}
 }
 
+// TestReadySaysWhatItMay: the words that a part gives for whoever reads along, and nothing of the error around them.
+func TestReadySaysWhatItMay(t *testing.T) {
+	w := newWorld(t, settings{server: func(o *server.Options) {
+		o.Parts = []server.Part{{Name: "database", Ask: func(context.Context) error {
+			return fmt.Errorf("%w: %w", server.Excuse("it was moved away"), errors.New(cause))
+		}}}
+	}})
+	status, raw, body := w.ops("GET", "/readyz")
+	if p := body["parts"].([]any)[0].(m); status != 503 || p["ok"] != false || p["detail"] != "it was moved away" || strings.Contains(raw, "db.internal") {
+		t.Errorf("GET /readyz = %d %s", status, raw)
+	}
+}
+
 // TestReadyAsksAtOnce: all parts together take no longer than the slowest, and no longer than a second.
 func TestReadyAsksAtOnce(t *testing.T) {
 	meet := make(chan struct{})

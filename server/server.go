@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/handstamp/handstamp"
@@ -111,6 +112,8 @@ type Server struct {
 	cursors  cursors
 	metrics  *metrics
 	endings  *ratelimit.Limiter // of calls that end all sessions of who calls
+	outages  *ratelimit.Limiter // of lines about what could not be found out
+	unsaid   atomic.Uint64      // of these, the lines that were left out since the last
 	streams  *streams
 	asking   *crowd // who introspects
 	revoking *crowd // who revokes tokens
@@ -135,8 +138,8 @@ func New(opt Options) (*Server, error) {
 	}
 	opt.NoPages = opt.NoPages || opt.Passwords == nil
 	s := &Server{
-		opt: opt, auth: opt.Auth, endings: ratelimit.New(time.Second, 300), streams: newStreams(),
-		asking: newCrowd(maxAsking), revoking: newCrowd(maxRevoking),
+		opt: opt, auth: opt.Auth, endings: ratelimit.New(time.Second, 300), outages: ratelimit.New(100*time.Millisecond, 50),
+		streams: newStreams(), asking: newCrowd(maxAsking), revoking: newCrowd(maxRevoking),
 	}
 	if err := s.place(); err != nil {
 		return nil, err

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -58,6 +59,21 @@ func TestMove_to_redis(t *testing.T) {
 	}
 }
 
+// readyz is what the server says of itself to operators.
+func (s *site) readyz(t *testing.T) string {
+	t.Helper()
+	res, err := http.Get("http://" + s.ops + "/readyz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
 // moves moves the installation somewhere, and looks what users and operators see before, during and after.
 func (s *site) moves(t *testing.T, to string, more ...string) {
 	t.Helper()
@@ -85,6 +101,9 @@ func (s *site) moves(t *testing.T, to string, more ...string) {
 	}
 	if status, _ := s.call("POST", "/v1/login", "", map[string]any{"email": "token@example.com", "password": goodPassword}); status != http.StatusServiceUnavailable {
 		t.Errorf("the server that was left behind answers a log-in with %d", status)
+	}
+	if got := s.readyz(t); !strings.Contains(got, "it was moved by handstamp move") || strings.Contains(got, "fault-postgres") || strings.Contains(got, "127.0.0.1") {
+		t.Errorf("/readyz of the server that was left behind says\n%s", got)
 	}
 	if code, _, errs := s.run("", "user", "list"); code != exitFailure || !strings.Contains(errs, "it was moved to ") || strings.Contains(errs, "fault-postgres") {
 		t.Errorf("a command on the old database = %d\n%s", code, errs)

@@ -38,6 +38,7 @@ type backend interface {
 type database interface {
 	backend
 	SetLease(ctx context.Context, lease time.Duration) error
+	Moved(ctx context.Context) error
 }
 
 // stores are the views of one backend.
@@ -97,10 +98,19 @@ func openStores(ctx context.Context, cfg *config.Config, log *slog.Logger, how o
 	return s, nil
 }
 
-// pingOf reads once from a database.
-func pingOf(b backend) func(ctx context.Context) error {
+// errLeftBehind is what /readyz says of a server whose database was moved away under it. Where to is in the log.
+const errLeftBehind = server.Excuse("it was moved by handstamp move: start this server on the database where it is now")
+
+// pingOf reads once from a database, and finds out why that fails if a move is the reason.
+func pingOf(b database) func(ctx context.Context) error {
 	return func(ctx context.Context) error {
 		_, err := b.Sessions().Subject(ctx, "handstamp-ping")
+		if err == nil {
+			return nil
+		}
+		if moved := b.Moved(ctx); errors.Is(moved, postgres.ErrMoved) || errors.Is(moved, sqlite.ErrMoved) {
+			return fmt.Errorf("%w: %w", errLeftBehind, moved)
+		}
 		return err
 	}
 }

@@ -172,7 +172,7 @@ func lifeSpecs() []spec {
 			kind: choice(func(c *Config) *AfterRestore { return &c.Refresh.AfterRestore }, RestoreRefuse, RestoreForward)},
 		{name: "revocation.lease", initial: "2s", help: "how long a verifier answers from memory without news; one value for the fleet",
 			kind: duration(func(c *Config) *time.Duration { return &c.Revocation.Lease }, 500*time.Millisecond, 30*second)},
-		{name: "revocation.on_stale", initial: "lookup", help: "without a fresh lease: ask the store, or answer 503",
+		{name: "revocation.on_stale", initial: "lookup", help: "value tokens while the log of revocations was not heard for a lease: ask the store about them, or answer 503",
 			kind: choice(func(c *Config) *OnStale { return &c.Revocation.OnStale }, StaleLookup, StaleRefuse)},
 		{name: "key.rotate_every", initial: "720h", help: "a new signing key is made after this",
 			kind: duration(func(c *Config) *time.Duration { return &c.Key.RotateEvery }, second, 0)},

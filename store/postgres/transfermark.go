@@ -27,6 +27,22 @@ func movedError(m transfer.Mark) error {
 	}
 }
 
+// Moved answers an error that wraps [ErrMoved] if a move has closed the database since it was opened, nil if none has, and
+// any other error if that cannot be found out. A store that was left behind fails whatever it is asked; this says why.
+func (s *Store) Moved(ctx context.Context) error {
+	var there bool
+	if err := s.row(ctx, "SELECT to_regclass($1) IS NOT NULL", []any{s.sql("@move")}, &there); err != nil || !there {
+		return harmless(err)
+	}
+	var m transfer.Mark
+	err := s.row(ctx, s.sql("SELECT phase, log, peer, run, at FROM @move WHERE id = 1"), nil,
+		asText(&m.Phase), asText(&m.Log), asText(&m.Peer), asText(&m.Run), asTime(&m.At))
+	if err != nil {
+		return harmless(err)
+	}
+	return movedError(m)
+}
+
 // readMark reads the mark, in any database. The table is there only while a database is not open.
 func readMark(ctx context.Context, c asker, o Options) (transfer.Mark, error) {
 	var m transfer.Mark

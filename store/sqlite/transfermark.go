@@ -13,7 +13,7 @@ import (
 // ErrMoved: a move has closed the database. The text that wraps it says where it went, or from where it is being filled.
 var ErrMoved = errors.New("the database is closed")
 
-// MovedError says in words what a closed database is.
+// movedError says in words what a closed database is.
 func movedError(m transfer.Mark) error {
 	switch at := m.At.UTC().Format(time.DateTime); m.Phase {
 	case transfer.Moved:
@@ -23,6 +23,13 @@ func movedError(m transfer.Mark) error {
 	default:
 		return nil
 	}
+}
+
+// Moved answers an error that wraps [ErrMoved] if a move has closed the database since it was opened, nil if none has, and
+// any other error if that cannot be found out. A store that was left behind fails whatever it is asked; this says why.
+func (s *Store) Moved(ctx context.Context) error {
+	_, err := read(ctx, s, func(c *link) (struct{}, error) { return struct{}{}, refuseMoved(c) })
+	return err
 }
 
 // refuseMoved answers ErrMoved for a database that is closed.

@@ -3,6 +3,7 @@ package transfertest
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -160,10 +161,12 @@ func testClosed(t *testing.T, m Maker) {
 				t.Fatalf("%s = %v", r.name, err)
 			}
 		}
+		whether(t, p, false)
 		set(t, p.Transfer, phase)
 		for _, r := range append(reads(made), writes(made)...) {
 			refused(t, p, r)
 		}
+		whether(t, p, true)
 		want := all(t, p.Transfer, transfer.Sessions(), 10)
 		set(t, p.Transfer, transfer.Open)
 		if got := all(t, p.Transfer, transfer.Sessions(), 10); !cmp.Equal(got, want) {
@@ -174,6 +177,20 @@ func testClosed(t *testing.T, m Maker) {
 				t.Errorf("%s = %v after the database was opened again", r.name, err)
 			}
 		}
+	}
+}
+
+// whether checks that a store that was left behind can say that it was.
+func whether(t *testing.T, p Pair, moved bool) {
+	t.Helper()
+	b, can := p.Backend.(interface {
+		Moved(ctx context.Context) error
+	})
+	if !can {
+		return
+	}
+	if err := b.Moved(t.Context()); (err != nil) != moved || moved && !strings.Contains(err.Error(), "move") {
+		t.Errorf("Moved = %v, want %v", err, moved)
 	}
 }
 
