@@ -14,15 +14,18 @@ import (
 const maxTries = 4
 
 // read runs one statement that changes nothing. If the connection turns out to be dead, or the statement was prepared for
-// a table as it was before a migration, it is asked once more, since nobody is the worse for it.
+// a table as it was before a migration, it is asked once more, since nobody is the worse for it. An answer that broke off
+// after its first row is not asked for again: whoever has taken rows would get them twice.
 func (s *Store) read(ctx context.Context, p purpose, st statement) error {
 	if !storable(st.args) {
 		return nil // no row has such a text
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.limits.total)
 	defer cancel()
+	given, scan := false, st.scan
+	st.scan = func(r pgx.Rows) error { given = true; return scan(r) }
 	err := s.try(ctx, p, st)
-	if (brokeOff(err) || again(err)) && ctx.Err() == nil {
+	if (brokeOff(err) || again(err)) && !given && ctx.Err() == nil {
 		err = s.try(ctx, p, st)
 	}
 	return err

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/handstamp/handstamp"
 	"github.com/handstamp/handstamp/internal/fault"
 	"github.com/handstamp/handstamp/revoke"
@@ -274,5 +276,37 @@ func TestCallersTime(t *testing.T) {
 	sqlExec(t, c, "COMMIT")
 	if f := found(t, s, rec.ID); f.Session.Version != 1 {
 		t.Errorf("the record is %+v, want it unchanged", f.Session)
+	}
+}
+
+// TestBrokenAnswerIsNotRepeated: an answer whose connection ends between two rows is not asked for again, for those who have
+// taken the first rows would get them twice; one that has not begun is.
+func TestBrokenAnswerIsNotRepeated(t *testing.T) {
+	server := fault.SharedPostgres(t)
+	db := server.CreateDB(t)
+	s := openTest(t, server.DSN(db), patient())
+	seen := map[int64]int{}
+	err := s.each(t.Context(), "SELECT n, repeat('x', 1000) FROM generate_series(1::bigint, 100000) AS n", nil, func(r pgx.Rows) error {
+		var n int64
+		if err := r.Scan(&n, nil); err != nil {
+			return err
+		}
+		if seen[n]++; len(seen) == 1 {
+			server.Disconnect(t, db)
+		}
+		return nil
+	})
+	if err == nil || !brokeOff(err) {
+		t.Errorf("an answer that broke off = %v after %d rows", err, len(seen))
+	}
+	for n, times := range seen {
+		if times != 1 {
+			t.Fatalf("row %d came %d times", n, times)
+		}
+	}
+	rec := put(t, s, "usr_ada")
+	server.Disconnect(t, db)
+	if _, err := s.Sessions().Find(t.Context(), handstamp.Lookup{Session: rec.ID}); err != nil {
+		t.Errorf("a read whose connection had ended = %v, want it asked again", err)
 	}
 }
