@@ -56,8 +56,10 @@ func (x slowSessions) Find(ctx context.Context, l handstamp.Lookup) (handstamp.F
 }
 
 func (x slowSessions) List(ctx context.Context, f handstamp.SessionFilter) ([]handstamp.Session, error) {
-	if err := x.s.wait(ctx); err != nil {
-		return nil, err
+	for range 2 { // a page, and what its sessions are judged by
+		if err := x.s.wait(ctx); err != nil {
+			return nil, err
+		}
 	}
 	return x.Sessions.List(ctx, f)
 }
@@ -131,6 +133,8 @@ func TestSlowStore(t *testing.T) {
 			{"DELETE", "/v1/sessions?keep=current", ""},
 			{"DELETE", "/v1/sessions/" + string(admin.Session.ID), ""},
 			{"POST", "/v1/logout", ""},
+			{"GET", "/v1/sessions", ""},
+			{"GET", "/v1/admin/sessions?limit=1000", ""},
 			{"POST", "/v1/admin/sessions", `{"user":"carl","methods":["pwd"]}`},
 		} {
 			began := time.Now()

@@ -186,10 +186,9 @@ func (r route) strictQuery() bool {
 // asks hears that nothing can be said in less than 3 s.
 const storeBudget = 2400 * time.Millisecond
 
-// bounded puts the budget around whatever asks the stores. An event stream has no end, and answers from memory; a list is many
-// calls by its nature, where sessions are in another store than what they are judged by.
+// bounded puts the budget around whatever asks the stores. An event stream has no end, and answers from memory.
 func (r route) bounded(next handler) handler {
-	if r.doc.stream || slices.Contains(r.doc.params, "cursor") {
+	if r.doc.stream {
 		return next
 	}
 	return func(w http.ResponseWriter, req *http.Request) error {

@@ -34,9 +34,15 @@ type backend interface {
 	Close() error
 }
 
-// database is a backend that other processes may use too.
-type database interface {
+// base is a backend that sessions may be over.
+type base interface {
 	backend
+	Subjects(ctx context.Context, users []handstamp.UserID) ([]handstamp.Subject, error)
+}
+
+// database is a base that other processes may use too.
+type database interface {
+	base
 	SetLease(ctx context.Context, lease time.Duration) error
 	Moved(ctx context.Context) error
 }
@@ -219,7 +225,7 @@ func (t tiers) close() {
 }
 
 // over puts the tiers over a database.
-func (t tiers) over(base backend, place string) (stores, error) {
+func (t tiers) over(base base, place string) (stores, error) {
 	switch {
 	case t.sessions != nil:
 		s, err := redis.Over(base, t.sessions)

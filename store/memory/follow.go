@@ -3,7 +3,9 @@ package memory
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/handstamp/handstamp"
@@ -175,6 +177,51 @@ func (o *Overlay) picked(ctx context.Context, pick func() *handstamp.Session) (*
 		}
 	}
 	return nil, handstamp.Subject{}, errMoving
+}
+
+// freshAll is fresh for several records, whose subjects are read at once. Those that are not there are left out.
+func (o *Overlay) freshAll(
+	ctx context.Context, ids []handstamp.SessionID,
+) ([]*handstamp.Session, map[handstamp.UserID]handstamp.Subject, error) {
+	for range maxFollows {
+		var all []*handstamp.Session
+		for _, sid := range ids {
+			if s := o.kept.sessions[sid]; s != nil {
+				all = append(all, s)
+			}
+		}
+		if len(all) == 0 {
+			return nil, nil, nil
+		}
+		subjects, head, err := o.subjectsOf(ctx, all)
+		if err != nil {
+			return nil, nil, err
+		}
+		if head == o.place.seq {
+			return all, subjects, nil
+		}
+		if err := o.catchUp(ctx); err != nil {
+			return nil, nil, err
+		}
+	}
+	return nil, nil, errMoving
+}
+
+// subjectsOf reads the subjects of some sessions at once, and says at which number of the log that was.
+func (o *Overlay) subjectsOf(ctx context.Context, all []*handstamp.Session) (map[handstamp.UserID]handstamp.Subject, uint64, error) {
+	subjects := make(map[handstamp.UserID]handstamp.Subject)
+	for _, s := range all {
+		subjects[s.User] = handstamp.Subject{}
+	}
+	rows, err := o.base.Subjects(ctx, slices.Collect(maps.Keys(subjects)))
+	if err != nil {
+		return nil, 0, fmt.Errorf("read the subjects of sessions: %w", err)
+	}
+	head := uint64(0)
+	for _, sub := range rows {
+		subjects[sub.User], head = sub, sub.Head
+	}
+	return subjects, head, nil
 }
 
 // catchUp reads the log from the place to its head, for who has the turn. To be told events a reader must be

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -25,6 +27,8 @@ type Base interface {
 	Keys() keyring.Store
 	Restored(ctx context.Context, keepSessions bool, now time.Time) (revoke.Head, error)
 	Close() error
+	// Subjects answers for each of the users what Sessions().Subject would, in their order and all in one snapshot.
+	Subjects(ctx context.Context, users []handstamp.UserID) ([]handstamp.Subject, error)
 }
 
 // Overlay keeps session records and their values in the memory of this process and everything else in a [Base]: subjects
@@ -242,7 +246,6 @@ func (v overSessions) listInTurn(ctx context.Context, f handstamp.SessionFilter)
 func (v overSessions) list(
 	ctx context.Context, f handstamp.SessionFilter, at place,
 ) ([]handstamp.Session, bool, error) {
-	subjects := make(map[handstamp.UserID]handstamp.Subject)
 	limit, after := f.Limit, f.After
 	if limit < 1 || limit > maxListed {
 		limit = maxListed
@@ -256,19 +259,12 @@ func (v overSessions) list(
 			return out, true, nil
 		}
 		after = page[len(page)-1].ID
+		subjects, head, err := v.o.subjectsOf(ctx, page)
+		if err != nil || head != at.seq {
+			return nil, false, err
+		}
 		for _, s := range page {
-			sub, ok := subjects[s.User]
-			if !ok {
-				var err error
-				if sub, err = v.o.base.Sessions().Subject(ctx, s.User); err != nil {
-					return nil, false, err
-				}
-				if sub.Head != at.seq {
-					return nil, false, nil
-				}
-				subjects[s.User] = sub
-			}
-			if listed(f, s) && handstamp.Live(*s, sub, f.Now) {
+			if listed(f, s) && handstamp.Live(*s, subjects[s.User], f.Now) {
 				out = append(out, ownedSession(*s))
 			}
 			if len(out) == limit {
@@ -306,23 +302,38 @@ func (v overSessions) Rotate(
 	return f, nil
 }
 
+// touchBatch is how many sessions are touched by one look at their subjects.
+const touchBatch = 500
+
 // Touch moves SeenAt of live sessions forward.
 func (v overSessions) Touch(ctx context.Context, seen map[handstamp.SessionID]time.Time) error {
 	if err := v.o.turn.take(ctx); err != nil {
 		return fmt.Errorf("note activity: %w", err)
 	}
 	defer v.o.turn.give()
-	for sid, at := range seen {
-		s, sub, err := v.o.fresh(ctx, sid)
-		if err != nil {
-			return err
-		}
-		if s != nil && s.SeenAt.Before(at) && handstamp.Standing(*s, sub, at) {
-			after := *s
-			after.SeenAt = at
-			v.o.write(map[handstamp.SessionID]change[*handstamp.Session]{sid: {value: &after}})
+	for ids := range slices.Chunk(slices.Collect(maps.Keys(seen)), touchBatch) {
+		if err := v.o.touch(ctx, ids, seen); err != nil {
+			return fmt.Errorf("note activity: %w", err)
 		}
 	}
+	return nil
+}
+
+// touch does so for some of them, in one step.
+func (o *Overlay) touch(ctx context.Context, ids []handstamp.SessionID, seen map[handstamp.SessionID]time.Time) error {
+	all, subjects, err := o.freshAll(ctx, ids)
+	if err != nil {
+		return err
+	}
+	touched := make(map[handstamp.SessionID]change[*handstamp.Session])
+	for _, s := range all {
+		if at := seen[s.ID]; s.SeenAt.Before(at) && handstamp.Standing(*s, subjects[s.User], at) {
+			after := *s
+			after.SeenAt = at
+			touched[s.ID] = change[*handstamp.Session]{value: &after}
+		}
+	}
+	o.write(touched)
 	return nil
 }
 

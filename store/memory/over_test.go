@@ -414,3 +414,8 @@ func TestOverDurability(t *testing.T) {
 		t.Errorf("Settle = %+v, want a lease of 1s, volatile by name", got)
 	}
 }
+
+// TestOverBatches: one question for many sessions, also while it has the turn that logins and refreshes wait for.
+func TestOverBatches(t *testing.T) {
+	storetest.Batches(t, memory.New(), func(b storetest.Base) storetest.SessionStore { return memory.Over(b) })
+}

@@ -93,27 +93,24 @@ const maxSweptOwners = 500
 // sweepValues drops values of sessions that do not stand, for who has the turn. Each sweep goes on where the one before
 // stopped, so that many sessions that stand do not keep it from the rest.
 func (o *Overlay) sweepValues(ctx context.Context, now time.Time, limit int) (int, error) {
+	owners, subjects, err := o.freshAll(ctx, o.owners(maxSweptOwners))
 	n := 0
-	for _, sid := range o.owners(maxSweptOwners) {
+	for _, s := range owners {
 		if n >= limit {
 			return n, nil // the next sweep begins with this one
 		}
-		s, sub, err := o.fresh(ctx, sid)
-		if err != nil {
-			return n, err
-		}
-		if s != nil && !handstamp.Standing(*s, sub, now) {
-			all := o.kept.values[sid]
+		if !handstamp.Standing(*s, subjects[s.User], now) {
+			all := o.kept.values[s.ID]
 			gone := min(len(all), limit-n)
 			n += gone
-			o.writeValues(map[handstamp.SessionID]change[[]handstamp.Datum]{sid: {value: all[gone:]}})
+			o.writeValues(map[handstamp.SessionID]change[[]handstamp.Datum]{s.ID: {value: all[gone:]}})
 			if gone < len(all) {
 				return n, nil
 			}
 		}
-		o.swept = sid
+		o.swept = s.ID
 	}
-	return n, nil
+	return n, err
 }
 
 // owners are the next sessions that have values after the last one that was looked at, and then from the beginning.

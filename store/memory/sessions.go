@@ -90,6 +90,20 @@ func (v sessions) Subject(ctx context.Context, u handstamp.UserID) (handstamp.Su
 	return ownedSubject(sub), nil
 }
 
+// Subjects reads rows of several users in one snapshot, in their order.
+func (s *Store) Subjects(ctx context.Context, users []handstamp.UserID) ([]handstamp.Subject, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("read subjects: %w", err)
+	}
+	all := make([]handstamp.Subject, len(users))
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for i, u := range users {
+		all[i] = ownedSubject(subjectOf(u, s.data.subjects[u], s.data.meta))
+	}
+	return all, nil
+}
+
 // List returns live sessions, newest first.
 func (v sessions) List(ctx context.Context, f handstamp.SessionFilter) ([]handstamp.Session, error) {
 	if err := ctx.Err(); err != nil {

@@ -85,6 +85,7 @@ func oneStatement(t *testing.T, s *Store, server *fault.Postgres, db string) {
 	})
 	costs(t, server, db, "Renew", func(int) { renewOK(t, s, place("vrf_1", h)) })
 	costs(t, server, db, "Subject", func(int) { _, err := s.Sessions().Subject(ctx, "usr_ada"); must(err) })
+	costs(t, server, db, "Subjects", func(int) { _, err := s.Subjects(ctx, []handstamp.UserID{"usr_ada", "usr_x"}); must(err) })
 	costs(t, server, db, "Roles", func(int) { _, _, err := s.Roles(ctx); must(err) })
 	costs(t, server, db, "Registered", func(int) { _, err := s.Log().Registered(ctx); must(err) })
 	costs(t, server, db, "Touch of many", func(n int) {

@@ -132,6 +132,7 @@ func TestPlansUseIndexes(t *testing.T) {
 		"Find by key":        find(handstamp.Lookup{Key: one.Key, SigningKey: "kid"}),
 		"Find a service key": find(handstamp.Lookup{ServiceKey: one.Key}),
 		"Subject":            func() error { _, err := s.Sessions().Subject(ctx, "usr_ada"); return err },
+		"Subjects":           func() error { _, err := s.Subjects(ctx, []handstamp.UserID{"usr_ada", "usr_bob"}); return err },
 		"Rotate":             func() error { _, err := s.Sessions().Rotate(ctx, one.ID, 1, rotation(one, 2)); return notAbsent(err) },
 		"Touch": func() error {
 			return s.Sessions().Touch(ctx, map[handstamp.SessionID]time.Time{one.ID: begun.Add(time.Minute), two.ID: begun.Add(time.Minute)})

@@ -90,6 +90,36 @@ func (v *sessions) Subject(ctx context.Context, u handstamp.UserID) (handstamp.S
 	return sub, nil
 }
 
+const readSubjects = `SELECT ` + subjectColumns + `, x.n FROM unnest($1::text[]) WITH ORDINALITY AS x (id, n) CROSS JOIN @log AS l
+	LEFT JOIN @subjects AS u ON u.user_id = x.id WHERE l.id = 1 ORDER BY x.n`
+
+// Subjects reads rows of several users in one snapshot, in their order. A user without a row is no error, see
+// [handstamp.Subject].
+func (s *Store) Subjects(ctx context.Context, users []handstamp.UserID) ([]handstamp.Subject, error) {
+	ids := make([]string, len(users))
+	for i, u := range users {
+		ids[i] = string(u)
+	}
+	all := make([]handstamp.Subject, 0, len(users))
+	err := s.each(ctx, readSubjects, []any{ids}, func(r pgx.Rows) error {
+		var n int64
+		var sub handstamp.Subject
+		if err := r.Scan(append(subjectInto(&sub), asNumber(&n))...); err != nil {
+			return err
+		}
+		sub.User = users[n-1]
+		all = append(all, sub)
+		return nil
+	})
+	if err == nil && len(all) != len(users) {
+		err = pgx.ErrNoRows // the log's row is gone
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read subjects: %w", err)
+	}
+	return all, nil
+}
+
 const (
 	listTail = ` AND s.id < $2 AND ` + alive + ` ORDER BY s.id DESC LIMIT $3`
 

@@ -477,15 +477,24 @@ type askedSessions struct {
 }
 
 func (v askedSessions) Subject(ctx context.Context, u handstamp.UserID) (handstamp.Subject, error) {
-	sub, err := v.Sessions.Subject(ctx, u)
-	v.b.mu.Lock()
-	do := v.b.do
-	v.b.do = nil
-	v.b.mu.Unlock()
+	defer v.b.was()
+	return v.Sessions.Subject(ctx, u)
+}
+
+func (b *asked) Subjects(ctx context.Context, users []handstamp.UserID) ([]handstamp.Subject, error) {
+	defer b.was()
+	return b.Base.Subjects(ctx, users)
+}
+
+// was does what is to be done once something was read.
+func (b *asked) was() {
+	b.mu.Lock()
+	do := b.do
+	b.do = nil
+	b.mu.Unlock()
 	if do != nil {
 		do()
 	}
-	return sub, err
 }
 
 // slow is a second process on the data of s that does something each time it has read a subject.

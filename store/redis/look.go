@@ -3,6 +3,8 @@ package redis
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/handstamp/handstamp"
 	"github.com/handstamp/handstamp/permission"
@@ -107,27 +109,55 @@ func (s *Store) found(ctx context.Context, l looked, signingKey string) (handsta
 	return f, nil
 }
 
-// judge reads the subject of a record that was read at a place, for lists and batches. It reports false if the record must
-// be looked up by itself, since the log moved on meanwhile.
-func (j *judging) judge(ctx context.Context, r record) (handstamp.Subject, bool, error) {
-	sub, known := j.subjects[r.User]
-	if !known {
-		var err error
-		if sub, err = j.s.base.Sessions().Subject(ctx, r.User); err != nil {
-			return handstamp.Subject{}, false, fmt.Errorf("read the subject of a session: %w", err)
-		}
-		j.subjects[r.User] = sub
-	}
-	return sub, j.at.seq == sub.Head && newest(r.Session) <= sub.Head, nil
-}
-
-// judging keeps the subjects of a batch, at the place that its records were read at.
-type judging struct {
-	s        *Store
-	at       place
+// batch is records with their subjects: each user's is read once, and all of them in one statement.
+type batch struct {
+	listing
 	subjects map[handstamp.UserID]handstamp.Subject
 }
 
-func (s *Store) judging(at place) *judging {
-	return &judging{s, at, make(map[handstamp.UserID]handstamp.Subject)}
+// batchTries is how often a batch is read again because the log moved on between the records and the subjects: until the
+// reader itself has brought the records there, and once more. Then they are looked up one by one.
+const batchTries = maxPauses + 2
+
+// batch returns the records that the script "many" finds for args.
+func (s *Store) batch(ctx context.Context, args ...string) (batch, error) {
+	for try := 0; ; try++ {
+		l, err := s.many(ctx, args...)
+		if err != nil {
+			return batch{}, err
+		}
+		b, head, err := s.withSubjects(ctx, l)
+		if err != nil || head <= l.at.seq || try == batchTries {
+			return b, err
+		}
+		if err := s.await(ctx, head, try); err != nil {
+			return batch{}, err
+		}
+	}
+}
+
+// withSubjects reads the subjects of records, and says at which number of the log that was; 0 for none.
+func (s *Store) withSubjects(ctx context.Context, l listing) (b batch, head uint64, err error) {
+	b = batch{l, make(map[handstamp.UserID]handstamp.Subject)}
+	for _, r := range l.found {
+		b.subjects[r.User] = handstamp.Subject{}
+	}
+	if len(b.subjects) == 0 {
+		return b, 0, nil
+	}
+	all, err := s.base.Subjects(ctx, slices.Collect(maps.Keys(b.subjects)))
+	if err != nil {
+		return batch{}, 0, fmt.Errorf("read the subjects of sessions: %w", err)
+	}
+	for _, sub := range all {
+		b.subjects[sub.User], head = sub, sub.Head
+	}
+	return b, head, nil
+}
+
+// judge returns the subject of a record of the batch. It reports false if the record must be looked up by itself, since the
+// log moved on meanwhile.
+func (b *batch) judge(r record) (handstamp.Subject, bool) {
+	sub := b.subjects[r.User]
+	return sub, b.at.seq == sub.Head && newest(r.Session) <= sub.Head
 }

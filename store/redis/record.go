@@ -122,6 +122,11 @@ func read(text string) (record, error) {
 
 // records reads sessions by their ids.
 func (s *Store) records(ctx context.Context, ids []handstamp.SessionID) (listing, error) {
+	return s.many(ctx, idsOf(ids)...)
+}
+
+// idsOf are the arguments of "many" for records by id, each once.
+func idsOf(ids []handstamp.SessionID) []string {
 	args := make([]string, 0, len(ids)+1)
 	args = append(args, "ids")
 	known := make(map[handstamp.SessionID]bool, len(ids))
@@ -131,5 +136,5 @@ func (s *Store) records(ctx context.Context, ids []handstamp.SessionID) (listing
 			args = append(args, string(sid))
 		}
 	}
-	return s.many(ctx, args...)
+	return args
 }

@@ -48,12 +48,12 @@ func (v sessions) List(ctx context.Context, f handstamp.SessionFilter) ([]handst
 	}
 	out := []handstamp.Session{}
 	for {
-		var l listing
+		var l batch
 		var err error
 		if size := decimal(min(limit, pageSize)); f.User != "" {
-			l, err = v.s.many(ctx, "user", string(f.User), string(after), size)
+			l, err = v.s.batch(ctx, "user", string(f.User), string(after), size)
 		} else {
-			l, err = v.s.many(ctx, "mode", "n", string(after), size)
+			l, err = v.s.batch(ctx, "mode", "n", string(after), size)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("list sessions: %w", err)
@@ -66,10 +66,9 @@ func (v sessions) List(ctx context.Context, f handstamp.SessionFilter) ([]handst
 		if f.User != "" {
 			index = []string{"u", string(f.User)}
 		}
-		v.s.prune(ctx, l, index...)
-		judge := v.s.judging(l.at)
+		v.s.prune(ctx, l.listing, index...)
 		for _, r := range l.found {
-			one, sub, err := v.s.settled(ctx, judge, r)
+			one, sub, err := v.s.settled(ctx, &l, r)
 			if err != nil {
 				return nil, fmt.Errorf("list sessions: %w", err)
 			}
@@ -104,10 +103,9 @@ func (s *Store) prune(ctx context.Context, l listing, index ...string) {
 
 // settled returns a record of a batch and its subject at one number of the log. A record that has gone meanwhile has no
 // mark.
-func (s *Store) settled(ctx context.Context, j *judging, r record) (record, handstamp.Subject, error) {
-	sub, good, err := j.judge(ctx, r)
-	if err != nil || good {
-		return r, sub, err
+func (s *Store) settled(ctx context.Context, b *batch, r record) (record, handstamp.Subject, error) {
+	if sub, good := b.judge(r); good {
+		return r, sub, nil
 	}
 	one, err := s.look(ctx, "s", string(r.ID))
 	if errors.Is(err, handstamp.ErrNotFound) {
@@ -181,16 +179,16 @@ const touchBatch = 200
 
 // Touch moves SeenAt of sessions forward. Records that moved on meanwhile are tried again.
 func (v sessions) Touch(ctx context.Context, seen map[handstamp.SessionID]time.Time) error {
-	for batch := range slices.Chunk(slices.Sorted(maps.Keys(seen)), touchBatch) {
-		for try := 0; len(batch) > 0; try++ {
+	for ids := range slices.Chunk(slices.Sorted(maps.Keys(seen)), touchBatch) {
+		for try := 0; len(ids) > 0; try++ {
 			if try == maxTries {
 				return errMoving
 			}
-			passed, err := v.touch(ctx, batch, seen)
+			passed, err := v.touch(ctx, ids, seen)
 			if err != nil {
 				return fmt.Errorf("note activity: %w", err)
 			}
-			batch = passed
+			ids = passed
 		}
 	}
 	return nil
@@ -198,20 +196,20 @@ func (v sessions) Touch(ctx context.Context, seen map[handstamp.SessionID]time.T
 
 // touch returns the sessions that are to be tried again.
 func (v sessions) touch(
-	ctx context.Context, batch []handstamp.SessionID, seen map[handstamp.SessionID]time.Time,
+	ctx context.Context, ids []handstamp.SessionID, seen map[handstamp.SessionID]time.Time,
 ) ([]handstamp.SessionID, error) {
-	l, err := v.s.records(ctx, batch)
+	l, err := v.s.batch(ctx, idsOf(ids)...)
 	if err != nil || l.at.blank() {
 		return nil, err
 	}
-	w, judge := v.s.c.write(l.at.age), v.s.judging(l.at)
+	w := v.s.c.write(l.at.age)
 	w.each()
 	for _, r := range l.found {
 		at := seen[r.ID]
 		if !r.SeenAt.Before(at) {
 			continue
 		}
-		one, sub, err := v.s.settled(ctx, judge, r)
+		one, sub, err := v.s.settled(ctx, &l, r)
 		if err != nil {
 			return nil, err
 		}
@@ -226,7 +224,7 @@ func (v sessions) touch(
 		return nil, err
 	}
 	if status != done {
-		return batch, nil
+		return ids, nil
 	}
 	again := make([]handstamp.SessionID, len(w.passed))
 	for i, sid := range w.passed {

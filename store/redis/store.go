@@ -27,6 +27,8 @@ type Base interface {
 	Keys() keyring.Store
 	Restored(ctx context.Context, keepSessions bool, now time.Time) (revoke.Head, error)
 	Close() error
+	// Subjects answers for each of the users what Sessions().Subject would, in their order and all in one snapshot.
+	Subjects(ctx context.Context, users []handstamp.UserID) ([]handstamp.Subject, error)
 }
 
 // Store keeps session records and their values in Redis and everything else in a [Base]: subjects with their numbers, the

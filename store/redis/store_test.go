@@ -1,6 +1,7 @@
 package redis_test
 
 import (
+	"path/filepath"
 	"testing"
 
 	"github.com/handstamp/handstamp/internal/fault"
@@ -27,6 +28,18 @@ func TestStoreOverMemory(t *testing.T) {
 	r := fault.SharedRedis(t)
 	storetest.RunSessions(t, func(t testing.TB) storetest.SessionStore {
 		s, err := redis.Over(memory.New(), dial(t, r.URLAt(r.Addr(), r.NextDB()), redis.Options{Timeout: patience}))
+		must(t, err)
+		t.Cleanup(func() { must(t, s.Close()) })
+		return s
+	})
+}
+
+// TestBatches: one question of the database for many sessions.
+func TestBatches(t *testing.T) {
+	r := fault.SharedRedis(t)
+	base := openBase(t, filepath.Join(t.TempDir(), "handstamp.db"))
+	storetest.Batches(t, base, func(b storetest.Base) storetest.SessionStore {
+		s, err := redis.Over(b, dial(t, r.URLAt(r.Addr(), r.NextDB()), redis.Options{Timeout: patience}))
 		must(t, err)
 		t.Cleanup(func() { must(t, s.Close()) })
 		return s

@@ -85,7 +85,7 @@ const maxOwners = 500
 func (s *Store) sweepValues(ctx context.Context, now time.Time, limit int) (int, error) {
 	n, wrapped := 0, false
 	for left := maxOwners; left > 0 && n < limit; {
-		l, err := s.many(ctx, "data", s.swept.load(), decimal(min(left, pageSize)))
+		l, err := s.batch(ctx, "data", s.swept.load(), decimal(min(left, pageSize)))
 		if err != nil {
 			return n, err
 		}
@@ -98,13 +98,12 @@ func (s *Store) sweepValues(ctx context.Context, now time.Time, limit int) (int,
 			continue
 		}
 		left -= l.ids
-		s.prune(ctx, l, "v", "")
-		judge := s.judging(l.at)
+		s.prune(ctx, l.listing, "v", "")
 		for _, r := range l.found {
 			if n >= limit {
 				return n, nil // the next sweep begins with this one
 			}
-			gone, err := s.dropValues(ctx, judge, r, now, limit-n)
+			gone, err := s.dropValues(ctx, &l, r, now, limit-n)
 			if err != nil {
 				return n, err
 			}
@@ -121,10 +120,9 @@ func (s *Store) sweepValues(ctx context.Context, now time.Time, limit int) (int,
 }
 
 // dropValues deletes values of a session if it does not stand.
-func (s *Store) dropValues(ctx context.Context, j *judging, r record, now time.Time, limit int) (int, error) {
-	sub, good, err := j.judge(ctx, r)
-	if err != nil || good && handstamp.Standing(r.Session, sub, now) {
-		return 0, err
+func (s *Store) dropValues(ctx context.Context, b *batch, r record, now time.Time, limit int) (int, error) {
+	if sub, good := b.judge(r); good && handstamp.Standing(r.Session, sub, now) {
+		return 0, nil
 	}
 	for range maxTries {
 		l, err := s.look(ctx, "s", string(r.ID))

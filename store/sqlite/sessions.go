@@ -101,6 +101,26 @@ func (v *sessions) Subject(ctx context.Context, u handstamp.UserID) (handstamp.S
 	return subjectOf(c.row, u)
 }
 
+// Subjects reads rows of several users in one snapshot, in their order. A user without a row is no error, see
+// [handstamp.Subject].
+func (s *Store) Subjects(ctx context.Context, users []handstamp.UserID) ([]handstamp.Subject, error) {
+	all := make([]handstamp.Subject, 0, len(users))
+	err := s.snapshot(ctx, func(c *link) error {
+		for _, u := range users {
+			sub, err := subjectOf(c.row, u)
+			if err != nil {
+				return err
+			}
+			all = append(all, sub)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read subjects: %w", err)
+	}
+	return all, nil
+}
+
 func subjectOf(row rower, u handstamp.UserID) (handstamp.Subject, error) {
 	sub := handstamp.Subject{User: u}
 	if err := row(readSubject, []any{string(u)}, subjectInto(&sub)...); err != nil {

@@ -142,6 +142,7 @@ func fullAreas() []area[Backend] {
 		{"settings", settleRules()},
 		{"log", logRules()},
 		{"restored", restoredRules()},
+		{"subjects", subjectRules()},
 		{"limits", limitRules()},
 	}
 }
