@@ -151,6 +151,7 @@ func (f *Flow) check(ctx context.Context, a Attempt, b budgets, c handstamp.Clie
 		return Proved{}, err
 	}
 	if p.verified, err = a.Verify(ctx, u); err != nil {
+		f.undecided(ctx, b) // its turn to hash did not come, or the credential could not be read
 		return Proved{}, err
 	}
 	if u == "" || !p.verified.OK {

@@ -254,6 +254,11 @@ func TestOutagesKeepNobodyOut(t *testing.T) {
 		"nothing can be read, and it is counted": {breaks: func(_ *fake, _ *outage, a *login.Attempt) {
 			a.Find = func(context.Context) (handstamp.UserID, error) { return "", errStore }
 		}},
+		"credentials cannot be looked at, and it is counted": {breaks: func(_ *fake, _ *outage, a *login.Attempt) {
+			a.Verify = func(context.Context, handstamp.UserID) (login.Verified, error) {
+				return login.Verified{}, &handstamp.UnavailableError{Err: errStore} // as a queue of hashes that is full
+			}
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f, o := newOutage(t)

@@ -396,3 +396,47 @@ func TestP10_UnusableHashIsNoAndIsRecorded(t *testing.T) {
 		}
 	}
 }
+
+// counted counts what is asked of the accounts.
+type counted struct {
+	account.Store
+	asked *atomic.Int64
+}
+
+func (c counted) Users() account.Users { return countedUsers{c.Store.Users(), c.asked} }
+
+type countedUsers struct {
+	account.Users
+	asked *atomic.Int64
+}
+
+func (c countedUsers) ByEmail(ctx context.Context, a account.Address) (account.User, error) {
+	c.asked.Add(1)
+	return c.Users.ByEmail(ctx, a)
+}
+
+func (c countedUsers) Credential(ctx context.Context, u handstamp.UserID, method string) (account.Credential, error) {
+	c.asked.Add(1)
+	return c.Users.Credential(ctx, u, method)
+}
+
+// TestP9_SameReads: an address that nobody has costs as many round trips to the store as one whose password is wrong. The
+// hashes are equal; over a network one read less would say who has an account.
+func TestP9_SameReads(t *testing.T) {
+	w := logintest.NewWorld(t)
+	b := newBench(t, w)
+	var asked atomic.Int64
+	m := password.New(w.Flow, account.New(w.Auth, counted{w.Store, &asked}), b.hasher, policy(t))
+	cost := map[account.Address][2]uint64{}
+	for _, who := range []account.Address{owner, "nobody@example.org"} {
+		asked.Store(0)
+		before := b.hasher.Work().Hashes
+		if _, err := m.Login(t.Context(), who, "wrong wrong wrong", handstamp.StartOptions{}); !errors.Is(err, login.ErrInvalidCredentials) {
+			t.Fatalf("%s: %v", who, err)
+		}
+		cost[who] = [2]uint64{uint64(asked.Load()), b.hasher.Work().Hashes - before}
+	}
+	if known, unknown := cost[owner], cost["nobody@example.org"]; known != unknown || known[0] == 0 || known[1] != 1 {
+		t.Errorf("a wrong password costs %d reads and %d hashes, an unknown address %d and %d", known[0], known[1], unknown[0], unknown[1])
+	}
+}
