@@ -3,6 +3,7 @@ package handstamp_test
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -110,4 +111,45 @@ func TestOutsideBudget(t *testing.T) {
 			back()
 		}
 	})
+}
+
+// hanging is a store whose look-ups answer nothing until whoever asks gives up.
+type hanging struct {
+	*memory.Store
+	hangs *atomic.Bool
+}
+
+func (h hanging) Sessions() handstamp.Sessions { return hangingSessions{h.Store.Sessions(), h.hangs} }
+
+type hangingSessions struct {
+	handstamp.Sessions
+	hangs *atomic.Bool
+}
+
+func (s hangingSessions) Find(ctx context.Context, l handstamp.Lookup) (handstamp.Found, error) {
+	if s.hangs.Load() {
+		<-ctx.Done()
+		return handstamp.Found{}, ctx.Err()
+	}
+	return s.Sessions.Find(ctx, l)
+}
+
+// TestPatience: a check that has to ask a store which does not answer is told so within 3 s, whatever its credential is and
+// whatever the store's own bounds are.
+func TestPatience(t *testing.T) {
+	for _, mode := range []handstamp.Mode{handstamp.ModeSession, handstamp.ModeToken, handstamp.ModeHybrid} {
+		t.Run(string(mode), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var hangs atomic.Bool
+				e := setup{store: hanging{memory.New(), &hangs}, now: time.Now}.open(t)
+				g := e.start(t, "ada", mode)
+				hangs.Store(true)
+				began := time.Now()
+				_, err := e.verify(g, handstamp.Fresh())
+				if took := time.Since(began); verdict(err) != "don't know" || took < 2*time.Second || took > 3*time.Second {
+					t.Errorf("a check = %v after %v, want 503 within 3 s", err, took)
+				}
+			})
+		})
+	}
 }

@@ -315,7 +315,9 @@ func (v *Verifier) genuine(ctx context.Context, text string, now moment) (c *cop
 // valueFromStore decides about a value token by what the store says now: session, subject, roles and signing key in one
 // snapshot.
 func (v *Verifier) valueFromStore(ctx context.Context, t *jwt.Claims, now moment) (Principal, error) {
-	found, err := v.find.Find(ctx, Lookup{Session: id.Session(t.Session), SigningKey: t.KeyID})
+	ask, cancel := context.WithTimeoutCause(ctx, lookupPatience, errPatience)
+	defer cancel()
+	found, err := v.find.Find(ask, Lookup{Session: id.Session(t.Session), SigningKey: t.KeyID})
 	if errors.Is(err, ErrNotFound) {
 		return Principal{}, denied(ReasonInvalid, "unknown_session")
 	}

@@ -100,7 +100,7 @@ func (s *Server) deny(w http.ResponseWriter, r *http.Request, p handstamp.Proble
 }
 
 // note does what belongs to a refusal beside its text. What could not be found out is logged here, once; the client is not
-// told why. In an outage every request is one of these: after the first of them ten lines a second say as much as all of
+// told why. In an outage every request is one of these: after the first of them some lines a second say as much as all of
 // them would, and fill no disk.
 func (s *Server) note(w http.ResponseWriter, r *http.Request, p handstamp.Problem, err error) {
 	s.metrics.refused(p.Code)
@@ -119,7 +119,8 @@ func (s *Server) note(w http.ResponseWriter, r *http.Request, p handstamp.Proble
 	}
 	about := []any{"request_id", r.Header.Get("Request-Id"), "route", r.Pattern, "error", err}
 	if level == slog.LevelError {
-		if s.outages.Allow("", s.opt.Now()) > 0 {
+		// Each route has lines of its own, or a crowd that is refused at one would hide what is wrong at the others.
+		if s.outages.Allow(r.Pattern, s.opt.Now()) > 0 {
 			s.unsaid.Add(1)
 			return
 		}

@@ -116,19 +116,23 @@ func TestOutageFillsNoLog(t *testing.T) {
 	for range 200 {
 		c.get("/v1/session").refused(503, "unavailable")
 	}
-	if n, unlogged := lines(); n != 50 || unlogged != 0 {
-		t.Errorf("200 requests of one moment: %d lines, %d counted, want 50 and the others later", n, unlogged)
+	if n, unlogged := lines(); n != 20 || unlogged != 0 {
+		t.Errorf("200 requests of one moment: %d lines, %d counted, want 20 and the others later", n, unlogged)
 	}
-	watch.add(100 * time.Millisecond)
+	c.post("/v1/logout", nil).refused(503, "unavailable")
+	if n, unlogged := lines(); n != 21 || unlogged != 180 {
+		t.Errorf("another route: %d lines, %d counted, want 21 and 180", n, unlogged)
+	}
+	watch.add(200 * time.Millisecond)
 	c.get("/v1/session").refused(503, "unavailable")
 	c.get("/v1/session").refused(503, "unavailable")
-	if n, unlogged := lines(); n != 51 || unlogged != 150 {
-		t.Errorf("a tenth of a second later: %d lines, %d counted, want 51 and 150", n, unlogged)
+	if n, unlogged := lines(); n != 22 || unlogged != 180 {
+		t.Errorf("a fifth of a second later: %d lines, %d counted, want 22 and 180", n, unlogged)
 	}
 	watch.add(10 * time.Second)
 	c.get("/v1/session").refused(503, "unavailable")
-	if n, unlogged := lines(); n != 52 || unlogged != 151 {
-		t.Errorf("later: %d lines, %d counted, want 52 and 151", n, unlogged)
+	if n, unlogged := lines(); n != 23 || unlogged != 181 {
+		t.Errorf("later: %d lines, %d counted, want 23 and 181", n, unlogged)
 	}
 }
 

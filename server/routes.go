@@ -1,6 +1,8 @@
 package server
 
 import (
+	"context"
+	"io"
 	"maps"
 	"net/http"
 	"slices"
@@ -194,8 +196,25 @@ func (r route) bounded(next handler) handler {
 	return func(w http.ResponseWriter, req *http.Request) error {
 		ctx, cancel := handstamp.WithBudget(req.Context(), storeBudget)
 		defer cancel()
-		return next(w, req.WithContext(ctx))
+		req = req.WithContext(ctx)
+		if req.Body != nil && req.Body != http.NoBody {
+			req.Body = sentBody{req.Body, ctx}
+		}
+		return next(w, req)
 	}
+}
+
+// sentBody is the body of a request. What its sender takes to send it, which the listener bounds, is none of the stores' time.
+type sentBody struct {
+	io.ReadCloser
+	ctx context.Context //nolint:containedctx // a reader is given none
+}
+
+// Read implements io.Reader.
+func (b sentBody) Read(p []byte) (int, error) {
+	_, back := handstamp.OutsideBudget(b.ctx)
+	defer back()
+	return b.ReadCloser.Read(p)
 }
 
 // who is the acting user: the credential's.

@@ -138,7 +138,7 @@ func New(opt Options) (*Server, error) {
 	}
 	opt.NoPages = opt.NoPages || opt.Passwords == nil
 	s := &Server{
-		opt: opt, auth: opt.Auth, endings: ratelimit.New(time.Second, 300), outages: ratelimit.New(100*time.Millisecond, 50),
+		opt: opt, auth: opt.Auth, endings: ratelimit.New(time.Second, 300), outages: ratelimit.New(200*time.Millisecond, 20),
 		streams: newStreams(), asking: newCrowd(maxAsking), revoking: newCrowd(maxRevoking),
 	}
 	if err := s.place(); err != nil {
