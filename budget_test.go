@@ -3,6 +3,7 @@ package handstamp_test
 import (
 	"context"
 	"errors"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -148,6 +149,19 @@ func TestPatience(t *testing.T) {
 				_, err := e.verify(g, handstamp.Fresh())
 				if took := time.Since(began); verdict(err) != "don't know" || took < 2*time.Second || took > 3*time.Second {
 					t.Errorf("a check = %v after %v, want 503 within 3 s", err, took)
+				}
+				var crowd sync.WaitGroup
+				defer time.Sleep(10 * time.Second) // until the last question has ended
+				defer crowd.Wait()
+				for range 8 { // one after the other, so that each comes too late to share the question before
+					crowd.Go(func() {
+						began := time.Now()
+						_, err := e.verify(g, handstamp.Fresh())
+						if took := time.Since(began); verdict(err) != "don't know" || took > 3*time.Second {
+							t.Errorf("a check among others = %v after %v, want 503 within 3 s", err, took)
+						}
+					})
+					time.Sleep(400 * time.Millisecond) // of the bubble
 				}
 			})
 		})

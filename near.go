@@ -255,7 +255,8 @@ type flight struct {
 	next *flight         // begins when this one is over; of those who came too late for this one
 }
 
-// lookupPatience is how long one question may take. Nobody who asks waits for the end of another's context.
+// lookupPatience is how long one question may take, and how long anybody waits for one. Nobody who asks waits for the end of
+// another's context.
 const lookupPatience = 2500 * time.Millisecond
 
 // errPatience is what a question ends with that was not answered in time: it is not known what the answer is.
@@ -285,9 +286,13 @@ func (n *near) ask(ctx context.Context, k flightKey, asked time.Duration, run fu
 	if under {
 		n.joined.Add(1)
 	}
+	patience := time.NewTimer(lookupPatience) // of this caller, who may have to wait for the question before his own
+	defer patience.Stop()
 	select {
 	case <-ctx.Done():
 		return nil, false, ctx.Err()
+	case <-patience.C:
+		return nil, false, errPatience
 	case <-f.done:
 		return f, after, f.err
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/handstamp/handstamp"
 	"github.com/handstamp/handstamp/id"
 	"github.com/handstamp/handstamp/revoke"
+	"github.com/handstamp/handstamp/token"
 )
 
 // overLog is the base's log. The answers to those who follow it take the records along, so that a read nearly always
@@ -63,6 +64,7 @@ func (o *Overlay) hear(events []revoke.Event, log string) {
 	at := o.place
 	for _, e := range events {
 		hit(&l, e)
+		withoutSecrets(&l, o.kept.sessions, e)
 		if log != "" && log == at.log && e.Seq == at.seq+1 {
 			at.seq, at.tag = e.Seq, e.Tag
 		}
@@ -86,6 +88,19 @@ func hit(l *sessionLayer, e revoke.Event) {
 		if after, changed := sessionAfter(*s, e); changed {
 			l.put(sid, &after)
 		}
+	}
+}
+
+// withoutSecrets takes the secrets out of a record that hears from the log that its session was given new ones: they were
+// in a unit that was committed without its process hearing so, and are nowhere. The old ones must not live on, since
+// somebody changed a password to be rid of who has them. The session's user logs in again.
+func withoutSecrets(l *sessionLayer, before map[handstamp.SessionID]*handstamp.Session, e revoke.Event) {
+	sid := id.Session(e.ID)
+	was, s := before[sid], l.over[sid].value
+	if e.Kind == revoke.KindSession && was != nil && s != nil && s.Changed > was.Changed {
+		after := *s
+		after.Key, after.Refresh.Nonce = token.Hash{}, token.Hash{}
+		l.put(sid, &after)
 	}
 }
 

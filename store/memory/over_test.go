@@ -321,7 +321,7 @@ func TestOverUnknownCommit(t *testing.T) {
 		base.broken = true
 		r := handstamp.Session{ID: id.NewSession(at(2)), User: ada, ExpiresAt: at(100)}
 		changed := spared
-		changed.UserAgent = "of the unit"
+		changed.UserAgent, changed.Key = "of the unit", token.HashOf(token.Generate(token.Reference))
 		err := s.Work().Do(t.Context(), func(tx handstamp.Tx) error {
 			if _, err := tx.Subject(t.Context(), ada); err != nil {
 				return err
@@ -334,7 +334,7 @@ func TestOverUnknownCommit(t *testing.T) {
 			}
 			e := event(revoke.KindUser, string(ada), revoke.End)
 			e.Except = spared.ID
-			_, err := tx.Append(t.Context(), e)
+			_, err := tx.Append(t.Context(), e, event(revoke.KindSession, string(spared.ID), revoke.Change))
 			return err
 		})
 		if !errors.Is(err, errUnknown) {
@@ -350,6 +350,9 @@ func TestOverUnknownCommit(t *testing.T) {
 		f := find(t, s, spared.ID)
 		if !handstamp.Live(f.Session, f.Subject, at(6)) || f.Session.UserAgent != "" {
 			t.Errorf("happened: %v: the spared session = %+v, want it alive and as it was", happens, f.Session)
+		}
+		if f.Session.Key.Equal(spared.Key) == happens || f.Session.Key.IsZero() != happens {
+			t.Errorf("happened: %v: the secrets of the session that was given new ones = %v", happens, f.Session.Key)
 		}
 	}
 }

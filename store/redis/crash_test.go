@@ -111,8 +111,8 @@ func TestCrashAfterBeginning(t *testing.T) {
 	}
 }
 
-// TestCrashWhileReplacing dies between the commit of new secrets and Redis: the old ones stay, the session lives, and once
-// the claim has run out others can write it.
+// TestCrashWhileReplacing dies between the commit of new secrets and Redis: the new ones are lost, the old ones are dead, for
+// others were meant to be rid of who has them, and once the claim has run out others can write the session.
 func TestCrashWhileReplacing(t *testing.T) {
 	server := fault.StartRedis(t, fault.RedisOptions{})
 	s := open(t, server)
@@ -132,8 +132,14 @@ func TestCrashWhileReplacing(t *testing.T) {
 		t.Fatalf("Do = %v, want the crash", err)
 	}
 	f := find(t, other, r.ID)
-	if !f.Session.Key.Equal(r.Key) || f.Session.Changed != f.Subject.Head || !handstamp.Live(f.Session, f.Subject, at(6)) {
-		t.Errorf("Find = %+v, want the old secrets, changed by the event, and alive", f.Session)
+	if !f.Session.Key.IsZero() || !f.Session.Refresh.Nonce.IsZero() || f.Session.Changed != f.Subject.Head || !handstamp.Live(f.Session, f.Subject, at(6)) {
+		t.Errorf("Find = %+v, want no secrets, changed by the event, and alive", f.Session)
+	}
+	if _, err := other.Sessions().Find(t.Context(), handstamp.Lookup{Key: r.Key}); !errors.Is(err, handstamp.ErrNotFound) {
+		t.Errorf("who has the old secret: %v", err)
+	}
+	if _, err := other.Sessions().Rotate(t.Context(), r.ID, 1, handstamp.Rotation{At: at(6), Family: handstamp.Family{Generation: 2, Nonce: r.Refresh.Nonce}}); !errors.Is(err, handstamp.ErrConflict) {
+		t.Errorf("who has the old refresh token: %v", err)
 	}
 	put := func() error {
 		return other.Work().Do(t.Context(), func(tx handstamp.Tx) error { return tx.PutSession(t.Context(), f.Session) })

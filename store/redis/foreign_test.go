@@ -131,7 +131,8 @@ func TestForeignEvents(t *testing.T) {
 	}
 }
 
-// TestForeignChanges leaves the session alive: no event of somebody else's, and none that only changes, ends it.
+// TestForeignChanges leaves the session alive: no event of somebody else's, and none that only changes, ends it. New secrets
+// end the old ones, whoever gave them.
 func TestForeignChanges(t *testing.T) {
 	server := fault.SharedRedis(t)
 	for name, e := range map[string]func(r handstamp.Session) revoke.Event{
@@ -145,11 +146,17 @@ func TestForeignChanges(t *testing.T) {
 				s := open(t, server)
 				r := begin(t, s, 0)
 				a := appendTo(t, s.base, e(r))
-				if !firsts()[first](t, s, r) {
-					t.Error("the session is over")
+				renewed := name == "session/change" // its secrets are others now, which nobody has written
+				if alive, want := firsts()[first](t, s, r), !renewed || first != "Rotate"; alive != want {
+					t.Errorf("the session is alive = %v, want %v", alive, want)
 				}
-				if f := find(t, s, r.ID); name == "session/change" && f.Session.Changed != a.Last() {
-					t.Errorf("Changed = %d, want %d", f.Session.Changed, a.Last())
+				f := find(t, s, r.ID)
+				if renewed && (f.Session.Changed != a.Last() || !f.Session.Key.IsZero() || !f.Session.Refresh.Nonce.IsZero()) {
+					t.Errorf("the record is changed by %d and has secrets, want %d and none: %+v", f.Session.Changed, a.Last(), f.Session)
+				}
+				_, err := s.Sessions().Find(t.Context(), handstamp.Lookup{Key: r.Key})
+				if errors.Is(err, handstamp.ErrNotFound) != renewed {
+					t.Errorf("who has the old secret: %v", err)
 				}
 			})
 		}

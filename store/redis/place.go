@@ -13,6 +13,7 @@ import (
 	"github.com/handstamp/handstamp"
 	"github.com/handstamp/handstamp/id"
 	"github.com/handstamp/handstamp/revoke"
+	"github.com/handstamp/handstamp/token"
 )
 
 // place is up to where all records together have followed the base's log. The zero value is a Redis without any records:
@@ -200,7 +201,7 @@ func (s *Store) apply(ctx context.Context, events []revoke.Event, log string) er
 		w := s.c.write(all.at.age)
 		for _, r := range all.found {
 			if after, changed := r.after(events); changed {
-				w.put(r, after)
+				w.put(r, withoutSecrets(r.Session, after))
 			}
 		}
 		w.events(events, log)
@@ -230,6 +231,17 @@ func named(events []revoke.Event) []handstamp.SessionID {
 		}
 	}
 	return ids
+}
+
+// withoutSecrets takes the secrets out of a record that hears from the log that its session was given new ones. Who gave
+// them writes them here next, and has a claim. If that never comes, because they died in between or their write was lost
+// with what Redis lost, the new ones are nowhere, and the old ones must not live on: somebody changed a password to be rid
+// of who has them. The session's user logs in again.
+func withoutSecrets(was, s handstamp.Session) handstamp.Session {
+	if s.Changed > was.Changed {
+		s.Key, s.Refresh.Nonce = token.Hash{}, token.Hash{}
+	}
+	return s
 }
 
 // after is what events make of a session's record. In whatever order they come, and however often, it ends the same.
