@@ -19,6 +19,7 @@ import (
 	"github.com/handstamp/handstamp/id"
 	"github.com/handstamp/handstamp/internal/fault"
 	"github.com/handstamp/handstamp/revoke"
+	"github.com/handstamp/handstamp/token"
 )
 
 // rounds is how often a crash is tried: HANDSTAMP_TORTURE times, or a few.
@@ -417,7 +418,8 @@ func TestLossyFailover(t *testing.T) {
 	}
 }
 
-// TestFencedPrimary: a primary that was made read-only renews nobody's lease, on connections that are open already, too.
+// TestFencedPrimary: a primary that was made read-only renews nobody's lease, and nothing that it says or does not know
+// decides, on connections that are open already, too: what was ended since is ended somewhere else.
 func TestFencedPrimary(t *testing.T) {
 	server := fault.StartPostgres(t, fault.PostgresOptions{})
 	db := server.CreateDB(t)
@@ -432,6 +434,25 @@ func TestFencedPrimary(t *testing.T) {
 	})
 	answers(t, "Renew", func() error { _, err := s.Log().Renew(t.Context(), place("vrf_1", h)); return err })
 	answers(t, "Rotate", func() error { _, err := s.Sessions().Rotate(t.Context(), rec.ID, 1, rotation(rec, 2)); return err })
+	find := func(l handstamp.Lookup) func() error {
+		return func() error { _, err := s.Sessions().Find(t.Context(), l); return err }
+	}
+	value := func(id handstamp.SessionID) func() error {
+		return func() error { _, _, err := s.Values().Get(t.Context(), id, "cart"); return err }
+	}
+	for what, call := range map[string]func() error{
+		"Find by id": find(handstamp.Lookup{Session: rec.ID}), "Find of nobody": find(handstamp.Lookup{Session: "ses_x"}),
+		"Find by key": find(handstamp.Lookup{Key: rec.Key}), "Find of no key": find(handstamp.Lookup{Key: token.HashOf(token.Generate(token.Reference))}),
+		"Find of no service key": find(handstamp.Lookup{ServiceKey: token.HashOf(token.Generate(token.ServiceKey))}),
+		"Get":                    value(rec.ID), "Get of nobody": value("ses_x"),
+		"Subject":    func() error { _, err := s.Sessions().Subject(t.Context(), "usr_x"); return err },
+		"Subjects":   func() error { _, err := s.Subjects(t.Context(), []handstamp.UserID{"usr_x"}); return err },
+		"Roles":      func() error { _, _, err := s.Roles(t.Context()); return err },
+		"Keys":       func() error { _, err := s.Keys().Keys(t.Context()); return err },
+		"Registered": func() error { _, err := s.Log().Registered(t.Context()); return err },
+	} {
+		answers(t, what, call)
+	}
 	server.Configure(t, map[string]string{"default_transaction_read_only": ""})
 	soon(t, "Renew", func() error { _, err := s.Log().Renew(t.Context(), place("vrf_1", h)); return err })
 }

@@ -15,7 +15,8 @@ func (s *Store) Keys() keyring.Store { return &keys{s} }
 type keys struct{ s *Store }
 
 const selectKeys = `SELECT k.kid, k.algorithm, k.use, k.serial, k.sealed, k.created_at, k.activate_at, k.retire_at, k.remove_at,
-	k.revoked_at, k.revoked_by, k.reason, k.version, pg_is_in_recovery() FROM @keys AS k ORDER BY k.use, k.serial`
+	k.revoked_at, k.revoked_by, k.reason, k.version, ` + unbelievable + `
+	FROM @log AS l LEFT JOIN @keys AS k ON true WHERE l.id = 1 ORDER BY k.use, k.serial`
 
 // Keys implements keyring.Store.
 func (v *keys) Keys(ctx context.Context) ([]keyring.Record, error) {
@@ -25,11 +26,10 @@ func (v *keys) Keys(ctx context.Context) ([]keyring.Record, error) {
 		err := r.Scan(asText(&k.ID), asText(&k.Algorithm), asText(&k.Use), asNumber(&k.Serial), asBytes(&k.Sealed),
 			asTime(&k.CreatedAt), asTime(&k.ActivateAt), asTime(&k.RetireAt), asTime(&k.RemoveAt),
 			asTime(&k.RevokedAt), asNumber(&k.RevokedBy), asText(&k.Reason), asNumber(&k.Version), asPrimary())
-		if err != nil {
-			return err
+		if err == nil && k.ID != "" {
+			found = append(found, k)
 		}
-		found = append(found, k)
-		return nil
+		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read keys: %w", err)

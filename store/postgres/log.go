@@ -16,7 +16,7 @@ func (s *Store) Log() revoke.Log { return &eventLog{s} }
 
 type eventLog struct{ s *Store }
 
-const headColumns = `pg_is_in_recovery(), l.log, l.head, l.tag, l.low, l.low_tag, l.lease, ` + serverNow
+const headColumns = unbelievable + `, l.log, l.head, l.tag, l.low, l.low_tag, l.lease, ` + serverNow
 
 func headInto(h *revoke.Head) []any {
 	return []any{
@@ -75,7 +75,7 @@ func (v *eventLog) head(ctx context.Context) (revoke.Head, error) {
 // A lag is taken only together with the number it was said with: beside a larger one of a later renewal it would promise
 // more than anybody said.
 const renew = `WITH place AS MATERIALIZED (
-	SELECT l.log, l.head, l.tag, l.low, l.low_tag, l.lease, ` + serverNow + ` AS now, pg_is_in_recovery() AS standby,
+	SELECT l.log, l.head, l.tag, l.low, l.low_tag, l.lease, ` + serverNow + ` AS now, ` + unbelievable + `,
 		CASE WHEN l.log <> $2 OR $3 > l.head OR $3 < l.low THEN false
 		WHEN $3 = l.head THEN l.tag = $4
 		WHEN $3 = l.low THEN l.low_tag = $4
@@ -86,7 +86,7 @@ const renew = `WITH place AS MATERIALIZED (
 	UPDATE @verifiers AS v SET applied = CASE WHEN p.known THEN greatest(v.applied, $3) ELSE v.applied END,
 		lag = CASE WHEN p.known AND $3 >= v.applied THEN $5 ELSE v.lag END
 	FROM place AS p WHERE v.id = $1 RETURNING v.id
-) SELECT p.standby, p.log, p.head, p.tag, p.low, p.low_tag, p.lease, p.now, p.known,
+) SELECT p.unbelievable, p.log, p.head, p.tag, p.low, p.low_tag, p.lease, p.now, p.known,
 	e.seq, e.tag, e.kind, e.target, e.effect, e.spared, e.until, e.at, e.reason
 	FROM place AS p CROSS JOIN own
 	LEFT JOIN LATERAL (SELECT * FROM @events AS a WHERE p.known AND a.seq > $3 ORDER BY a.seq LIMIT $6) AS e ON true ORDER BY e.seq`
@@ -140,7 +140,8 @@ func eventInto(e *revoke.Event) []any {
 	}
 }
 
-const registered = `SELECT pg_is_in_recovery(), v.id, v.applied, v.lag, v.registered_at, v.name FROM @verifiers AS v ORDER BY v.id`
+const registered = `SELECT ` + unbelievable + `, v.id, v.applied, v.lag, v.registered_at, v.name
+	FROM @log AS l LEFT JOIN @verifiers AS v ON true WHERE l.id = 1 ORDER BY v.id`
 
 // Registered implements revoke.Log.
 func (v *eventLog) Registered(ctx context.Context) ([]revoke.Registration, error) {
@@ -148,11 +149,10 @@ func (v *eventLog) Registered(ctx context.Context) ([]revoke.Registration, error
 	err := v.s.read(ctx, forLog, statement{query: registered, scan: func(row pgx.Rows) error {
 		var r revoke.Registration
 		err := row.Scan(asPrimary(), asText(&r.Verifier), asNumber(&r.Applied), asNumber(&r.Lag), asTime(&r.RegisteredAt), asText(&r.Name))
-		if err != nil {
-			return err
+		if err == nil && r.Verifier != "" {
+			found = append(found, r)
 		}
-		found = append(found, r)
-		return nil
+		return err
 	}})
 	if err != nil {
 		return nil, fmt.Errorf("list verifiers: %w", err)

@@ -204,11 +204,12 @@ func asMap(into *map[string]string) textColumn {
 	}}
 }
 
-// asPrimary refuses what was read from a standby. A connection through a pooler may lead there after a failover, and a
-// standby says "nothing new" for as long as nobody tells it anything.
+// asPrimary refuses what was read from a standby, or from a primary that was fenced off. A connection, through a pooler or
+// of a pool that was open before, may lead there after a failover, and such a server says "nothing new" for as long as
+// nobody tells it anything. It reads the column [unbelievable].
 func asPrimary() boolColumn {
-	return boolColumn{func(standby bool) error {
-		if standby {
+	return boolColumn{func(not bool) error {
+		if not {
 			return ErrReadOnly
 		}
 		return nil

@@ -66,8 +66,12 @@ const (
 	unended = `s.ended_by = 0 AND s.stamp >= greatest(u.ended, l.all_ended)`
 )
 
+// unbelievable is what asPrimary reads: whether this server is a standby, or one that takes no writes, as an old primary
+// that was fenced off does. Neither hears what is ended at the primary, and connections that were open before do not notice.
+const unbelievable = `(pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on') AS unbelievable`
+
 // subjectColumns are what subjectInto reads, in order; u may be the absent side of a join.
-const subjectColumns = `pg_is_in_recovery(), u.ended, u.ended_at, u.end_reason, u.changed, l.all_ended, l.all_ended_at, l.head,
+const subjectColumns = unbelievable + `, u.ended, u.ended_at, u.end_reason, u.changed, l.all_ended, l.all_ended_at, l.head,
 	l.restored_at, u.disabled, u.deleted, u.roles, u.permissions, u.email, u.email_verified`
 
 func subjectInto(u *handstamp.Subject) []any {

@@ -19,17 +19,19 @@ func (s *Store) Sessions() handstamp.Sessions { return &sessions{s} }
 
 type sessions struct{ s *Store }
 
-// Each look-up is one statement, so that everything that decides is read in one snapshot.
+// Each look-up is one statement, so that everything that decides is read in one snapshot. It begins with the log's row, so
+// that a server that must not be believed says so also where it finds nothing: a standby that is behind does not know the
+// session that began a moment ago.
 const (
-	findTail = `, (SELECT k.ended_by FROM @key_ends AS k WHERE k.kid = $2)
-		FROM @sessions AS s JOIN @log AS l ON l.id = 1
-		LEFT JOIN @subjects AS u ON u.user_id = s.user_id WHERE `
-	findBySession = `SELECT ` + sessionColumns + `, ` + subjectColumns + `, ` + rolesOf + findTail + `s.id = $1`
-	findByKey     = `SELECT ` + sessionColumns + `, ` + subjectColumns + `, ` + rolesOf + findTail + `s.key_hash = $1`
+	findHead = `SELECT ` + sessionColumns + `, ` + subjectColumns + `, ` + rolesOf + `,
+		(SELECT k.ended_by FROM @key_ends AS k WHERE k.kid = $2) FROM @log AS l LEFT JOIN @sessions AS s ON `
+	findTail      = ` LEFT JOIN @subjects AS u ON u.user_id = s.user_id WHERE l.id = 1`
+	findBySession = findHead + `s.id = $1` + findTail
+	findByKey     = findHead + `s.key_hash = $1` + findTail
 
-	findServiceKey = `SELECT ` + serviceKeyColumns + `, pg_is_in_recovery(), l.all_ended, l.all_ended_at, l.head, l.restored_at,
+	findServiceKey = `SELECT ` + serviceKeyColumns + `, ` + unbelievable + `, l.all_ended, l.all_ended_at, l.head, l.restored_at,
 		(SELECT e.ended_by FROM @key_ends AS e WHERE e.kid = $2)
-		FROM @service_keys AS k JOIN @log AS l ON l.id = 1 WHERE k.hash = $1`
+		FROM @log AS l LEFT JOIN @service_keys AS k ON k.hash = $1 WHERE l.id = 1`
 )
 
 // Find implements handstamp.Sessions.
@@ -62,6 +64,9 @@ func (v *sessions) find(ctx context.Context, query string, what any, kid string)
 	if err := v.s.row(ctx, query, []any{what, kid}, into...); err != nil {
 		return handstamp.Found{}, err
 	}
+	if f.Session.ID == "" {
+		return handstamp.Found{}, pgx.ErrNoRows
+	}
 	f.Subject.User = f.Session.User
 	var err error
 	f.Roles, err = v.s.tables.parse(roles)
@@ -74,6 +79,9 @@ func (v *sessions) findServiceKey(ctx context.Context, hash any, kid string) (ha
 		asNumber(&f.Subject.Head), asTime(&f.Subject.RestoredAt), asNumber(&f.SigningKeyEnded))
 	if err := v.s.row(ctx, findServiceKey, []any{hash, kid}, into...); err != nil {
 		return handstamp.Found{}, err
+	}
+	if f.ServiceKey.ID == "" {
+		return handstamp.Found{}, pgx.ErrNoRows
 	}
 	f.Roles = permission.Table{}
 	return f, nil
@@ -176,7 +184,7 @@ const rotate = `WITH read AS MATERIALIZED (
 	UPDATE @sessions AS s SET generation = $4, rotated_at = $6, request_hash = $7,
 	refresh_ip = $8, refresh_agent = $9, seen_at = greatest(s.seen_at, $10), claims = $11, version = s.version + 1
 	FROM seen WHERE s.id = seen.id AND s.version = seen.version AND seen.good RETURNING ` + sessionColumns + `
-) SELECT seen.good, s.*, seen.pg_is_in_recovery, seen.ended, seen.ended_at, seen.end_reason, seen.changed, seen.all_ended,
+) SELECT seen.good, s.*, seen.unbelievable, seen.ended, seen.ended_at, seen.end_reason, seen.changed, seen.all_ended,
 	seen.all_ended_at, seen.head, seen.restored_at, seen.disabled, seen.deleted, seen.roles, seen.permissions, seen.email,
 	seen.email_verified, seen.definitions FROM seen LEFT JOIN moved AS s ON true`
 
@@ -282,7 +290,7 @@ func (v *sessions) touch(ctx context.Context, batch []handstamp.SessionID, seen 
 	return err
 }
 
-const readRoles = `SELECT pg_is_in_recovery(), l.head, (SELECT json_object_agg(r.name, to_json(r.permissions)) FROM @roles AS r)::text
+const readRoles = `SELECT ` + unbelievable + `, l.head, (SELECT json_object_agg(r.name, to_json(r.permissions)) FROM @roles AS r)::text
 	FROM @log AS l WHERE l.id = 1`
 
 // Roles implements handstamp.Store.

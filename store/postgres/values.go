@@ -18,9 +18,9 @@ type values struct{ s *Store }
 
 // readValue is findBySession with a value: one statement, so that all of it is one snapshot.
 const readValue = `SELECT ` + sessionColumns + `, ` + subjectColumns + `, ` + rolesOf + `, d.data, d.version
-	FROM @sessions AS s JOIN @log AS l ON l.id = 1
+	FROM @log AS l LEFT JOIN @sessions AS s ON s.id = $1
 	LEFT JOIN @subjects AS u ON u.user_id = s.user_id
-	LEFT JOIN @data AS d ON d.session = s.id AND d.name = $2 WHERE s.id = $1`
+	LEFT JOIN @data AS d ON d.session = s.id AND d.name = $2 WHERE l.id = 1`
 
 // Get implements handstamp.Values.
 func (v *values) Get(ctx context.Context, id handstamp.SessionID, name string) (handstamp.Datum, handstamp.Found, error) {
@@ -29,6 +29,9 @@ func (v *values) Get(ctx context.Context, id handstamp.SessionID, name string) (
 	into := append(sessionInto(&f.Session), subjectInto(&f.Subject)...)
 	into = append(into, asText(&roles), asBytes(&d.Data), asNumber(&d.Version))
 	err := v.s.row(ctx, readValue, []any{string(id), name}, into...)
+	if err == nil && f.Session.ID == "" {
+		err = pgx.ErrNoRows
+	}
 	if err == nil {
 		f.Subject.User = f.Session.User
 		f.Roles, err = v.s.tables.parse(roles)
