@@ -29,6 +29,7 @@ type cli struct {
 	Restored   restoredCmd   `cmd:"" help:"Run after restoring a backup or a lossy failover, before serve."`
 	Move       moveCmd       `cmd:"" help:"Move everything to another database while servers go on; nobody is logged out."`
 	Doctor     doctorCmd     `cmd:"" help:"Look for what is unsafe or fragile: in the configuration, its files, the database and a running server."`
+	Bench      benchCmd      `cmd:"" help:"Measure this machine: hashes, checks, logins and refreshes in a second; propose costs of argon2id."`
 	Audit      auditCmd      `cmd:"" help:"The audit log: list."`
 	Show       configCmd     `cmd:"" name:"config" help:"Print the effective configuration and where each value came from."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
