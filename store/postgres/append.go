@@ -14,6 +14,12 @@ import (
 // maxCounted is up to where ended sessions are counted exactly.
 const maxCounted = 10_000
 
+// How many records are looked at to count them, and what append_1 adds to their number where there are more.
+const (
+	maxLooked = 2*maxCounted + 1
+	moreEnded = 1 << 40
+)
+
 const appendEvents = `SELECT a.o_first, a.o_ended, a.o_spared
 	FROM @append_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) AS a`
 
@@ -49,7 +55,8 @@ func (u *unit) Append(ctx context.Context, events ...revoke.Event) (handstamp.Ap
 		done.Events[i].Seq = uint64(first) + uint64(i)
 		done.Events[i].Except = handstamp.SessionID(spared[i])
 	}
-	done.Sessions, done.More = int(min(ended, maxCounted)), ended > maxCounted
+	all := ended % moreEnded
+	done.Sessions, done.More = int(min(all, maxCounted)), all > maxCounted || ended >= moreEnded
 	return done, nil
 }
 
@@ -70,7 +77,7 @@ func (u *unit) eventArgs(events []revoke.Event) ([]any, error) {
 	}
 	enabled, disabled := u.turned()
 	return []any{
-		kinds, targets, effects, spared, untils, times, reasons, tags, enabled, disabled, int64(maxCounted + 1), u.s.opt.channel(),
+		kinds, targets, effects, spared, untils, times, reasons, tags, enabled, disabled, int64(maxLooked), u.s.opt.channel(),
 	}, nil
 }
 

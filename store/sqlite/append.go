@@ -12,6 +12,9 @@ import (
 // maxCounted is up to where ended sessions are counted exactly.
 const maxCounted = 10_000
 
+// maxLooked is how many records are looked at to count them.
+const maxLooked = 2*maxCounted + 1
+
 // The statements of Append. ?1 is the event's time, ?2 its number where one is written.
 const (
 	readHead = `SELECT head FROM handstamp_log WHERE id = 1`
@@ -27,15 +30,17 @@ const (
 
 	countOne = `SELECT count(*) FROM handstamp_sessions AS s JOIN handstamp_log AS l ON l.id = 1
 		LEFT JOIN handstamp_subjects AS u ON u.user = s.user WHERE s.id = ?4 AND ` + wasAlive
-	countUser = `SELECT count(*) FROM (SELECT 1 FROM handstamp_log AS l
-		CROSS JOIN handstamp_sessions AS s INDEXED BY handstamp_sessions_user
-		LEFT JOIN handstamp_subjects AS u ON u.user = s.user
-		WHERE l.id = 1 AND s.user = ?4 AND s.id <> ?5 AND ` + wasAlive + ` LIMIT ?6)`
+	// The only writer is held while it is counted, so no more than so many records are looked at, dead ones too: a user, or
+	// all of them, may have millions. The second column is how many were looked at.
+	countUser = `SELECT count(*) FILTER (WHERE ` + wasAlive + `), count(*)
+		FROM (SELECT * FROM handstamp_sessions INDEXED BY handstamp_sessions_user
+			WHERE user = ?4 AND ended_by = 0 AND id <> ?5 ORDER BY id DESC LIMIT ?6) AS s
+		CROSS JOIN handstamp_log AS l ON l.id = 1 LEFT JOIN handstamp_subjects AS u ON u.user = s.user`
 	// Those that an earlier end of everybody stopped are left out by the index and not looked at one by one.
-	countAll = `SELECT count(*) FROM (SELECT 1 FROM handstamp_log AS l
-		CROSS JOIN handstamp_sessions AS s INDEXED BY handstamp_sessions_stamp
-		LEFT JOIN handstamp_subjects AS u ON u.user = s.user
-		WHERE l.id = 1 AND s.stamp >= l.all_ended AND ` + wasAlive + ` LIMIT ?4)`
+	countAll = `SELECT count(*) FILTER (WHERE ` + wasAlive + `), count(*)
+		FROM (SELECT * FROM handstamp_sessions INDEXED BY handstamp_sessions_stamp
+			WHERE ended_by = 0 AND stamp >= (SELECT all_ended FROM handstamp_log WHERE id = 1) LIMIT ?4) AS s
+		CROSS JOIN handstamp_log AS l ON l.id = 1 LEFT JOIN handstamp_subjects AS u ON u.user = s.user`
 
 	endUser = `INSERT INTO handstamp_subjects (user, ended, ended_at, end_reason) VALUES (?4, ?2, ?1, ?3)
 		ON CONFLICT (user) DO UPDATE SET ended = ?2, ended_at = ?1, end_reason = ?3`
@@ -93,18 +98,22 @@ func (u *unit) fail(err error) {
 
 // apply writes one event's effects and then the event.
 func (u *unit) apply(e *revoke.Event, done *handstamp.Appended) error {
-	n, err := u.effect(e, maxCounted+1-min(done.Sessions, maxCounted))
+	n, err := u.effect(e)
 	if err != nil {
 		return err
 	}
-	done.Sessions += n
+	done.Sessions += n % moreEnded
+	done.More = done.More || n >= moreEnded
 	_, err = u.exec(putEvent, number(e.Seq), string(e.Tag), string(e.Kind), e.ID, string(e.Effect), string(e.Except),
 		micros(e.Until), micros(e.At), e.Reason)
 	return err
 }
 
-// effect changes what the event names and says how many live sessions it ended, counting up to limit.
-func (u *unit) effect(e *revoke.Event, limit int) (ended int, err error) {
+// moreEnded is added to how many live sessions an event ended where not all records were looked at.
+const moreEnded = 1 << 30
+
+// effect changes what the event names and says how many live sessions it ended.
+func (u *unit) effect(e *revoke.Event) (ended int, err error) {
 	if e.Kind != revoke.KindUser || e.Effect != revoke.End {
 		e.Except = "" // nothing else spares anybody
 	}
@@ -115,7 +124,7 @@ func (u *unit) effect(e *revoke.Event, limit int) (ended int, err error) {
 	case "session/change":
 		_, err = u.exec(changeOne, seq, e.ID)
 	case "user/end":
-		return u.endUser(e, limit)
+		return u.endUser(e)
 	case "user/change":
 		_, err = u.exec(changeUser, seq, e.ID)
 	case "key/end":
@@ -125,7 +134,7 @@ func (u *unit) effect(e *revoke.Event, limit int) (ended int, err error) {
 	case "service_key/end":
 		_, err = u.exec(endServiceKey, at, seq, e.Reason, e.ID)
 	case "all/end":
-		if ended, err = u.count(e, countAll, limit); err == nil {
+		if ended, err = u.countMany(e, countAll, maxLooked); err == nil {
 			_, err = u.exec(endAll, at, seq)
 		}
 	case "role/change":
@@ -146,7 +155,7 @@ func (u *unit) endSession(e *revoke.Event) (int, error) {
 
 // endUser re-stamps the session that is spared, if it is alive. Otherwise the event spares nobody: it would bring back
 // what an earlier event had ended.
-func (u *unit) endUser(e *revoke.Event, limit int) (int, error) {
+func (u *unit) endUser(e *revoke.Event) (int, error) {
 	if e.Except != "" {
 		var one int
 		err := u.row(spared, []any{micros(e.At), string(e.Except), e.ID}, &one)
@@ -156,7 +165,7 @@ func (u *unit) endUser(e *revoke.Event, limit int) (int, error) {
 			return 0, err
 		}
 	}
-	ended, err := u.count(e, countUser, e.ID, string(e.Except), limit)
+	ended, err := u.countMany(e, countUser, e.ID, string(e.Except), maxLooked)
 	if err != nil {
 		return 0, err
 	}
@@ -169,8 +178,25 @@ func (u *unit) endUser(e *revoke.Event, limit int) (int, error) {
 	return ended, err
 }
 
-// count says how many sessions the event is about to end.
+// countMany says how many sessions the event is about to end, as far as it looks at them.
+func (u *unit) countMany(e *revoke.Event, query string, args ...any) (int, error) {
+	var n, looked int
+	if err := u.row(query, u.countArgs(e, args), &n, &looked); err != nil {
+		return 0, err
+	}
+	if looked >= maxLooked {
+		n += moreEnded
+	}
+	return n, nil
+}
+
+// count says whether the event is about to end its session.
 func (u *unit) count(e *revoke.Event, query string, args ...any) (n int, err error) {
+	err = u.row(query, u.countArgs(e, args), &n)
+	return n, err
+}
+
+func (u *unit) countArgs(e *revoke.Event, args []any) []any {
 	var enabled, disabled []string
 	for user, was := range u.before {
 		if was {
@@ -179,6 +205,5 @@ func (u *unit) count(e *revoke.Event, query string, args ...any) (n int, err err
 			disabled = append(disabled, string(user))
 		}
 	}
-	err = u.row(query, append([]any{micros(e.At), list(enabled), list(disabled)}, args...), &n)
-	return n, err
+	return append([]any{micros(e.At), list(enabled), list(disabled)}, args...)
 }

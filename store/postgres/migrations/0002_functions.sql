@@ -24,19 +24,23 @@ $$;
 -- Numbers are in the order of the commits: the row of the counter is locked until the transaction has ended, and PostgreSQL
 -- takes a transaction out of the list of those that run before it releases its locks. So whoever gets the counter next
 -- commits later, and no snapshot holds the later transaction and not the one before it.
+--
+-- How many sessions an event ends is counted while everybody waits, so no more than so many records are looked at for it,
+-- dead ones too: a user, or all of them, may have millions. Where there are more, 2^40 is added to o_ended.
 CREATE FUNCTION @append_1(
 	p_kinds text[], p_targets text[], p_effects text[], p_spared text[], p_untils bigint[], p_times bigint[],
 	p_reasons text[], p_tags text[],
 	p_enabled text[],  -- users that this unit disabled, and that count as they were before
 	p_disabled text[], -- users that this unit enabled
-	p_most bigint,     -- one more than how many ended sessions are counted exactly
+	p_most bigint,     -- how many records are looked at to count those that an event ends
 	p_channel text,
 	OUT o_first bigint, OUT o_ended bigint, OUT o_spared text[]
 ) LANGUAGE plpgsql AS $$
 DECLARE
 	v_number  bigint;
 	v_count   bigint;
-	v_left    bigint;
+	v_looked  bigint := 0;
+	v_more    boolean := false;
 	v_all     bigint;
 	v_target  text;
 	v_what    text;
@@ -73,7 +77,6 @@ BEGIN
 		v_at := p_times[i];
 		v_what := p_kinds[i] || '/' || p_effects[i];
 		v_count := 0;
-		v_left := p_most - least(o_ended, p_most - 1);
 		IF v_what <> 'user/end' THEN
 			o_spared[i] := ''; -- nothing else spares anybody
 		END IF;
@@ -97,11 +100,14 @@ BEGIN
 			IF NOT FOUND THEN
 				o_spared[i] := '';
 			END IF;
-			SELECT count(*) INTO v_count FROM (SELECT 1 FROM @sessions AS s LEFT JOIN @subjects AS u ON u.user_id = s.user_id
-				WHERE s.user_id = v_target AND s.id <> o_spared[i] AND s.ended_by = 0
-				AND s.stamp >= greatest(u.ended, v_all) AND s.expires_at > v_at AND (s.idle = 0 OR s.seen_at + s.idle > v_at)
+			SELECT count(*), count(*) FILTER (WHERE s.stamp >= greatest(u.ended, v_all) AND s.expires_at > v_at
+				AND (s.idle = 0 OR s.seen_at + s.idle > v_at)
 				AND (CASE WHEN s.user_id = ANY (p_enabled) THEN true WHEN s.user_id = ANY (p_disabled) THEN false
-				ELSE NOT coalesce(u.disabled OR u.deleted, false) END) LIMIT v_left) AS x;
+				ELSE NOT coalesce(u.disabled OR u.deleted, false) END))
+				INTO v_looked, v_count FROM (
+					SELECT a.user_id, a.stamp, a.expires_at, a.idle, a.seen_at FROM @sessions AS a
+					WHERE a.user_id = v_target AND a.ended_by = 0 AND a.id <> o_spared[i] ORDER BY a.id DESC LIMIT p_most
+				) AS s LEFT JOIN @subjects AS u ON u.user_id = s.user_id;
 			INSERT INTO @subjects AS u (user_id, ended, ended_at, end_reason) VALUES (v_target, v_number, v_at, p_reasons[i])
 				ON CONFLICT (user_id) DO UPDATE SET ended = v_number, ended_at = v_at, end_reason = p_reasons[i];
 			IF o_spared[i] <> '' THEN
@@ -119,11 +125,14 @@ BEGIN
 			UPDATE @service_keys AS k SET ended_by = v_number, ended_at = v_at, end_reason = p_reasons[i],
 				version = k.version + 1 WHERE k.id = v_target AND k.ended_by = 0;
 		WHEN 'all/end' THEN
-			SELECT count(*) INTO v_count FROM (SELECT 1 FROM @sessions AS s LEFT JOIN @subjects AS u ON u.user_id = s.user_id
-				WHERE s.ended_by = 0 AND s.stamp >= v_all
-				AND s.stamp >= coalesce(u.ended, 0) AND s.expires_at > v_at AND (s.idle = 0 OR s.seen_at + s.idle > v_at)
+			SELECT count(*), count(*) FILTER (WHERE s.stamp >= coalesce(u.ended, 0) AND s.expires_at > v_at
+				AND (s.idle = 0 OR s.seen_at + s.idle > v_at)
 				AND (CASE WHEN s.user_id = ANY (p_enabled) THEN true WHEN s.user_id = ANY (p_disabled) THEN false
-				ELSE NOT coalesce(u.disabled OR u.deleted, false) END) LIMIT v_left) AS x;
+				ELSE NOT coalesce(u.disabled OR u.deleted, false) END))
+				INTO v_looked, v_count FROM (
+					SELECT a.user_id, a.stamp, a.expires_at, a.idle, a.seen_at FROM @sessions AS a
+					WHERE a.ended_by = 0 AND a.stamp >= v_all LIMIT p_most
+				) AS s LEFT JOIN @subjects AS u ON u.user_id = s.user_id;
 			UPDATE @log AS l SET all_ended = v_number, all_ended_at = v_at WHERE l.id = 1;
 			v_all := v_number;
 		WHEN 'role/change' THEN
@@ -132,7 +141,12 @@ BEGIN
 			RAISE EXCEPTION 'there is no such event' USING ERRCODE = 'invalid_parameter_value';
 		END CASE;
 		o_ended := o_ended + v_count;
+		v_more := v_more OR v_looked >= p_most;
+		v_looked := 0;
 	END LOOP;
+	IF v_more THEN
+		o_ended := o_ended + (1::bigint << 40);
+	END IF;
 
 	INSERT INTO @events (seq, tag, kind, target, effect, spared, until, at, reason)
 		SELECT o_first + x.nth - 1, x.tag, x.kind, x.target, x.effect, x.spared, x.until, x.at, x.reason
