@@ -109,7 +109,7 @@ func usable(said info, k kind, cache bool) error {
 
 // config is what CONFIG GET says of durability; nil where this user may not ask.
 func config(ctx context.Context, node rueidis.Client) (map[string]string, error) {
-	cmd := node.B().ConfigGet().Parameter("appendonly", "appendfsync", "save", "min-replicas-to-write", "min-replicas-max-lag").Build()
+	cmd := node.B().ConfigGet().Parameter("appendonly", "appendfsync", "no-appendfsync-on-rewrite", "save", "min-replicas-to-write", "min-replicas-max-lag").Build()
 	conf, err := node.Do(ctx, cmd).AsStrMap()
 	if _, refused := rueidis.IsRedisErr(err); refused {
 		return nil, nil // NOPERM, or a provider that has renamed the command
@@ -134,6 +134,8 @@ func promised(said info, conf map[string]string, k kind) (handstamp.Durability, 
 		return handstamp.Durability{Class: handstamp.Volatile}, "appendonly is off: a crash loses what was written since the last snapshot"
 	case conf == nil:
 		return window(systemWindow), "appendonly is on, but CONFIG is forbidden, so it is not known how often it syncs: let the user +config|get"
+	case conf["no-appendfsync-on-rewrite"] == "yes":
+		return window(max(systemWindow, lagOf(conf))), "no-appendfsync-on-rewrite is yes: while the file is written anew the system decides when data reaches the disk, whatever appendfsync says"
 	case sync == "always" && failover:
 		lag := lagOf(conf)
 		return window(lag), "appendfsync is always, but a failover to a replica may lose what it had not received"
