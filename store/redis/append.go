@@ -121,6 +121,18 @@ type trial struct {
 // firstTried is beyond every number that a log gives before the trial is over.
 const firstTried = 1 << 62
 
+// remembered is for how long the log remembers an event that ends sessions which would live on: a Redis that comes back
+// with records from before it, as after a failover or from a snapshot, can then be told. One that comes back older begins
+// without sessions. Every process has all of the log in memory, so it cannot remember for as long as sessions live.
+const remembered = 24 * time.Hour
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
 // event tries one event. It takes its exception away if the session is not alive, and says how many live sessions the
 // event ends. It makes the log remember the event for as long as a session lives that it hits.
 func (y *trial) event(ctx context.Context, e *revoke.Event) (int, error) {
@@ -149,8 +161,8 @@ func (y *trial) event(ctx context.Context, e *revoke.Event) (int, error) {
 	}
 	n := 0
 	for _, s := range hit {
-		if e.Until.Before(s.ExpiresAt) {
-			e.Until = s.ExpiresAt
+		if until := earlier(s.ExpiresAt, e.At.Add(remembered)); e.Until.Before(until) {
+			e.Until = until
 		}
 		if n > maxCounted || e.Effect != revoke.End {
 			continue
