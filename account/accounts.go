@@ -87,48 +87,82 @@ func (a *Accounts) Create(ctx context.Context, n NewUser, by handstamp.Client) (
 	return user, nil
 }
 
+// Change is what one call changes about an account. What is nil stays as it is.
+type Change struct {
+	Email    *Address // another address, which is unverified
+	Disabled *bool    // true ends all sessions; false brings none back
+}
+
+// Change changes an account: all that is asked for in one unit, or nothing of it. A change of nothing is ErrInput;
+// handstamp.ErrTaken is an address in use, and handstamp.ErrNotFound a user that no account knows.
+func (a *Accounts) Change(ctx context.Context, u handstamp.UserID, c Change, opt handstamp.EndOptions) (handstamp.Ended, error) {
+	var edits []edit
+	if c.Email != nil {
+		edits = append(edits, a.withEmail(*c.Email))
+	}
+	if c.Disabled != nil {
+		edits = append(edits, a.withDisabled(*c.Disabled))
+	}
+	if len(edits) == 0 {
+		return handstamp.Ended{}, fmt.Errorf("%w: a change names email, disabled, or both", ErrInput)
+	}
+	return a.change(ctx, u, opt, edits...)
+}
+
 // SetEmail gives a user another address, which is unverified. Sessions go on; what copies say of the address is stale.
 // handstamp.ErrTaken if the address is in use.
 func (a *Accounts) SetEmail(ctx context.Context, u handstamp.UserID, email Address, opt handstamp.EndOptions) (handstamp.Ended, error) {
-	return a.change(ctx, u, opt, audit.UserChanged, func(tx Tx, user User, sub *handstamp.Subject) ([]revoke.Event, error) {
-		user.Email, user.EmailVerified = email, false
-		sub.Email, sub.EmailVerified = string(email), false
-		return []revoke.Event{a.auth.Event(revoke.KindUser, string(u), revoke.Change, "address")}, tx.PutUser(ctx, user)
-	})
+	return a.change(ctx, u, opt, a.withEmail(email))
 }
 
 // SetDisabled disables a user, which ends all sessions, or enables one, which brings none back.
 func (a *Accounts) SetDisabled(ctx context.Context, u handstamp.UserID, disabled bool, opt handstamp.EndOptions) (handstamp.Ended, error) {
-	kind := audit.UserEnabled
-	if disabled {
-		kind = audit.UserDisabled
-	}
-	return a.change(ctx, u, opt, kind, func(_ Tx, _ User, sub *handstamp.Subject) ([]revoke.Event, error) {
-		sub.Disabled = disabled
-		if disabled {
-			return a.ended(u, "disabled"), nil
-		}
-		return []revoke.Event{a.auth.Event(revoke.KindUser, string(u), revoke.Change, "enabled")}, nil
-	})
+	return a.change(ctx, u, opt, a.withDisabled(disabled))
 }
 
 // Delete removes a user: account, credentials and personal data. The id is never used again; the audit log keeps it.
 func (a *Accounts) Delete(ctx context.Context, u handstamp.UserID, opt handstamp.EndOptions) (handstamp.Ended, error) {
-	return a.change(ctx, u, opt, audit.UserDeleted, func(tx Tx, _ User, sub *handstamp.Subject) ([]revoke.Event, error) {
+	return a.change(ctx, u, opt, edit{audit.UserDeleted, func(ctx context.Context, tx Tx, _ User, sub *handstamp.Subject) (revoke.Event, error) {
 		*sub = handstamp.Subject{User: u, Deleted: true}
 		return a.ended(u, "deleted"), tx.DeleteUser(ctx, u)
-	})
+	}})
 }
 
-func (a *Accounts) ended(u handstamp.UserID, reason string) []revoke.Event {
-	return []revoke.Event{a.auth.Event(revoke.KindUser, string(u), revoke.End, reason)}
+// edit is one thing that changes about an account: the kind of its audit entry, and what writes it and says which event
+// tells of it.
+type edit struct {
+	kind  audit.Kind
+	write func(ctx context.Context, tx Tx, user User, sub *handstamp.Subject) (revoke.Event, error)
+}
+
+func (a *Accounts) withEmail(email Address) edit {
+	return edit{audit.UserChanged, func(ctx context.Context, tx Tx, user User, sub *handstamp.Subject) (revoke.Event, error) {
+		user.Email, user.EmailVerified = email, false
+		sub.Email, sub.EmailVerified = string(email), false
+		return a.auth.Event(revoke.KindUser, string(user.ID), revoke.Change, "address"), tx.PutUser(ctx, user)
+	}}
+}
+
+func (a *Accounts) withDisabled(disabled bool) edit {
+	kind := audit.UserEnabled
+	if disabled {
+		kind = audit.UserDisabled
+	}
+	return edit{kind, func(_ context.Context, _ Tx, user User, sub *handstamp.Subject) (revoke.Event, error) {
+		sub.Disabled = disabled
+		if disabled {
+			return a.ended(user.ID, "disabled"), nil
+		}
+		return a.auth.Event(revoke.KindUser, string(user.ID), revoke.Change, "enabled"), nil
+	}}
+}
+
+func (a *Accounts) ended(u handstamp.UserID, reason string) revoke.Event {
+	return a.auth.Event(revoke.KindUser, string(u), revoke.End, reason)
 }
 
 // change is the unit behind every change of an account: lock, write, record, append.
-func (a *Accounts) change(
-	ctx context.Context, u handstamp.UserID, opt handstamp.EndOptions, k audit.Kind,
-	write func(tx Tx, user User, sub *handstamp.Subject) ([]revoke.Event, error),
-) (handstamp.Ended, error) {
+func (a *Accounts) change(ctx context.Context, u handstamp.UserID, opt handstamp.EndOptions, edits ...edit) (handstamp.Ended, error) {
 	return a.unit(ctx, opt, func(tx Tx) (handstamp.Appended, error) {
 		user, err := tx.User(ctx, u)
 		if err != nil {
@@ -138,15 +172,21 @@ func (a *Accounts) change(
 		if err != nil {
 			return handstamp.Appended{}, fmt.Errorf("lock the subject: %w", err)
 		}
-		events, err := write(tx, user, &sub)
-		if err != nil {
-			return handstamp.Appended{}, err
+		var events []revoke.Event
+		for _, e := range edits {
+			event, err := e.write(ctx, tx, user, &sub)
+			if err != nil {
+				return handstamp.Appended{}, err
+			}
+			events = append(events, event)
 		}
 		if err := tx.PutSubject(ctx, sub); err != nil {
 			return handstamp.Appended{}, fmt.Errorf("write the subject: %w", err)
 		}
-		if err := tx.Record(ctx, a.auth.AuditEntry(opt.Client, audit.Event{Kind: k, Target: string(u)})); err != nil {
-			return handstamp.Appended{}, fmt.Errorf("write the audit entry: %w", err)
+		for _, e := range edits {
+			if err := tx.Record(ctx, a.auth.AuditEntry(opt.Client, audit.Event{Kind: e.kind, Target: string(u)})); err != nil {
+				return handstamp.Appended{}, fmt.Errorf("write the audit entry: %w", err)
+			}
 		}
 		return tx.Append(ctx, events...)
 	})

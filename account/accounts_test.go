@@ -259,3 +259,84 @@ func TestServiceKeys(t *testing.T) {
 		t.Errorf("%+v %v", list, err)
 	}
 }
+
+// counted counts the units of work on accounts, and fails those that come after the last that is left.
+type counted struct {
+	*memory.Store
+	done *atomic.Int32
+}
+
+func (c counted) AccountWork() handstamp.UnitOfWork[account.Tx] {
+	return countedWork{c.Store.AccountWork(), c.done}
+}
+
+type countedWork struct {
+	handstamp.UnitOfWork[account.Tx]
+	done *atomic.Int32
+}
+
+func (c countedWork) Do(ctx context.Context, fn func(account.Tx) error) error {
+	c.done.Add(1)
+	return c.UnitOfWork.Do(ctx, fn)
+}
+
+// TestChangeIsOneUnit: an address and a disabled account are changed together or not at all, with an audit entry and an
+// event for each.
+func TestChangeIsOneUnit(t *testing.T) {
+	w := newWorld(t)
+	w.user(t, "taken@example.org")
+	u := w.user(t, "ada@example.org")
+	g := w.start(t, u.ID)
+	var units atomic.Int32
+	a := account.New(w.auth, counted{w.store, &units})
+	by := handstamp.EndOptions{Client: handstamp.Client{Actor: "root"}, WaitFleet: true}
+	entries := func(k audit.Kind) int {
+		t.Helper()
+		list, err := w.store.Audit().List(t.Context(), audit.Filter{Kind: k, User: u.ID, Limit: 10})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(list)
+	}
+	is := func(email account.Address, disabled bool, changes, ends int) {
+		t.Helper()
+		got, err := w.a.Users().ByID(t.Context(), u.ID)
+		if err != nil || got.Email != email || got.Disabled != disabled {
+			t.Errorf("%+v %v, want %s and disabled %v", got, err, email, disabled)
+		}
+		sub, err := w.auth.Subject(t.Context(), u.ID)
+		if err != nil || sub.Email != string(email) || sub.Disabled != disabled {
+			t.Errorf("the engine's row: %+v, %v", sub, err)
+		}
+		if c, e := entries(audit.UserChanged), entries(audit.UserDisabled); c != changes || e != ends {
+			t.Errorf("%d and %d audit entries, want %d and %d", c, e, changes, ends)
+		}
+	}
+	if _, err := a.Change(t.Context(), u.ID, account.Change{Email: new(account.Address("taken@example.org")), Disabled: new(true)}, by); !errors.Is(err, handstamp.ErrTaken) {
+		t.Errorf("a taken address: %v", err)
+	}
+	is("ada@example.org", false, 0, 0)
+	if got := w.verdict(g); got != "yes" {
+		t.Errorf("after a change that was refused the session is %s", got)
+	}
+	units.Store(0)
+	ended, err := a.Change(t.Context(), u.ID, account.Change{Email: new(account.Address("countess@example.org")), Disabled: new(true)}, by)
+	if err != nil || ended.Sessions != 1 || ended.Verifiers != 1 || units.Load() != 1 || w.verdict(g) != "revoked" {
+		t.Errorf("%+v %v in %d units, session %s", ended, err, units.Load(), w.verdict(g))
+	}
+	is("countess@example.org", true, 1, 1)
+	sub, err := w.auth.Subject(t.Context(), u.ID)
+	if err != nil || sub.Ended == 0 || sub.Changed == 0 || ended.By != max(sub.Ended, sub.Changed) {
+		t.Errorf("%+v %v, and what was waited for is %d", sub, err, ended.By)
+	}
+	if _, err := a.Change(t.Context(), u.ID, account.Change{Disabled: new(false)}, by); err != nil {
+		t.Error(err)
+	}
+	is("countess@example.org", false, 1, 1)
+	if _, err := a.Change(t.Context(), u.ID, account.Change{}, by); !errors.Is(err, account.ErrInput) {
+		t.Errorf("a change of nothing: %v", err)
+	}
+	if _, err := a.Change(t.Context(), "42", account.Change{Disabled: new(true)}, by); !errors.Is(err, handstamp.ErrNotFound) {
+		t.Errorf("a user that no account knows: %v", err)
+	}
+}

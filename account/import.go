@@ -194,7 +194,7 @@ func (a *Accounts) adoptIn(ctx context.Context, tx Tx, i Imported, by handstamp.
 // this package with their ids, may have sessions of them.
 func (a *Accounts) adoptEvents(ctx context.Context, tx Tx, sub handstamp.Subject, i Imported) ([]revoke.Event, error) {
 	if i.Disabled {
-		return a.ended(i.ID, "disabled"), nil
+		return []revoke.Event{a.ended(i.ID, "disabled")}, nil
 	}
 	known := sub.Ended > 0 || sub.Changed > 0 || len(sub.Grants.Roles)+len(sub.Grants.Permissions) > 0
 	if !known {

@@ -134,16 +134,17 @@ func (s *Server) readUser(w http.ResponseWriter, r *http.Request) error {
 	return answer(w, http.StatusOK, accountOut(user))
 }
 
-// changeUser: PATCH /v1/admin/users/{id}. The address goes first: it is what may be refused.
+// changeUser: PATCH /v1/admin/users/{id}. All of it happens, or nothing of it; a change of nothing is refused, since there
+// is nothing that could be waited for.
 func (s *Server) changeUser(w http.ResponseWriter, r *http.Request) error {
 	var in changeUserIn
 	if err := decode(r, &in); err != nil {
 		return err
 	}
 	var f fields
-	var email account.Address
+	c := account.Change{Disabled: in.Disabled}
 	if in.Email != nil {
-		email = f.address(in.Email)
+		c.Email = new(f.address(in.Email))
 	}
 	if err := f.err(); err != nil {
 		return err
@@ -156,16 +157,9 @@ func (s *Server) changeUser(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	var ended handstamp.Ended
-	if in.Email != nil {
-		if ended, err = s.opt.Accounts.SetEmail(r.Context(), u, email, opt); err != nil {
-			return err
-		}
-	}
-	if in.Disabled != nil {
-		if ended, err = s.opt.Accounts.SetDisabled(r.Context(), u, *in.Disabled, opt); err != nil {
-			return err
-		}
+	ended, err := s.opt.Accounts.Change(r.Context(), u, c, opt)
+	if err != nil {
+		return err
 	}
 	user, err := s.opt.Accounts.Users().ByID(r.Context(), u)
 	if err != nil {
@@ -328,6 +322,10 @@ func (s *Server) startSession(w http.ResponseWriter, r *http.Request) error {
 	if err := f.err(); err != nil {
 		return err
 	}
+	opt, err := s.endOptions(r, "")
+	if err != nil {
+		return err
+	}
 	g, err := s.startProved(r, user, func(p *handstamp.Proof) {
 		p.Methods, p.StartOptions = methods, start
 		if in.Roles != nil {
@@ -337,7 +335,18 @@ func (s *Server) startSession(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return s.deliver(w, r, http.StatusCreated, g)
+	out, err := s.grantOf(r.Context(), g)
+	if err != nil {
+		return err
+	}
+	// What the user could do before may have been more, and a session too many was ended. The grant was read after both: who
+	// has applied everything up to there has applied them.
+	out.appliedOut = s.appliedAtLast(r, handstamp.Ended{By: g.Principal.AsOf()}, opt)
+	status := http.StatusCreated
+	if opt.WaitFleet {
+		status = http.StatusOK
+	}
+	return answer(w, status, out)
 }
 
 // startProved starts a session, and once more if something ended the user's sessions meanwhile.

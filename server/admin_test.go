@@ -1,8 +1,13 @@
 package server_test
 
 import (
+	"context"
 	"encoding/base64"
+	"errors"
+	"github.com/handstamp/handstamp"
+	"github.com/handstamp/handstamp/account"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/handstamp/handstamp/server"
@@ -230,5 +235,81 @@ func TestStartCanBeAnybody(t *testing.T) {
 		if !strings.Contains(said, want) {
 			t.Errorf("the document says %q, want %q in it", said, want)
 		}
+	}
+}
+
+// brittleAccounts is a view of the accounts on which only so many units of work succeed.
+type brittleAccounts struct {
+	account.Store
+	left *atomic.Int32
+}
+
+func (b brittleAccounts) AccountWork() handstamp.UnitOfWork[account.Tx] {
+	return brittleWork{b.Store.AccountWork(), b.left}
+}
+
+type brittleWork struct {
+	handstamp.UnitOfWork[account.Tx]
+	left *atomic.Int32
+}
+
+func (b brittleWork) Do(ctx context.Context, fn func(account.Tx) error) error {
+	if b.left.Add(-1) < 0 {
+		return errors.New(cause)
+	}
+	return b.UnitOfWork.Do(ctx, fn)
+}
+
+// TestUserChangesAtOnce: what one request changes about a user is one unit of work with one wait, and nothing is half done.
+func TestUserChangesAtOnce(t *testing.T) {
+	t.Run("memory", func(t *testing.T) { userChangesAtOnce(t, false) })
+	t.Run("sqlite", func(t *testing.T) { userChangesAtOnce(t, true) })
+}
+
+func userChangesAtOnce(t *testing.T, file bool) {
+	var left atomic.Int32
+	left.Store(1000)
+	var store account.Store
+	w := newWorld(t, settings{
+		sqlite: file,
+		store:  func(s handstamp.Store) handstamp.Store { store = s.(backend); return s },
+		server: func(o *server.Options) { o.Accounts = account.New(o.Auth, brittleAccounts{store, &left}) },
+	})
+	admin := w.admin()
+	c := w.signUp("ada@example.com", "session", "bearer")
+	path := "/v1/admin/users/" + c.user()
+	both := m{"email": "countess@example.com", "disabled": true}
+	left.Store(0)
+	admin.do("PATCH", path, both).refused(503, "unavailable")
+	left.Store(1)
+	a := admin.do("PATCH", path+"?wait=fleet", both).want(200)
+	if a.body["email"] != "countess@example.com" || a.body["disabled"] != true || a.body["applied"] != "fleet" || a.body["verifiers"] != 1.0 {
+		t.Errorf("PATCH = %s", a.raw)
+	}
+	c.get("/v1/session").refused(401, "revoked")
+	for _, kind := range []string{"user.changed", "user.disabled"} {
+		if n := len(admin.get("/v1/admin/audit?kind=" + kind + "&user=" + c.user()).want(200).body["events"].([]any)); n != 1 {
+			t.Errorf("%d entries %s, want 1", n, kind)
+		}
+	}
+	// There is nothing that a change of nothing could be applied of, anywhere.
+	for _, query := range []string{"", "?wait=fleet"} {
+		if got := admin.do("PATCH", path+query, m{}).refused(422, "invalid_input").fields(); len(got) != 1 || got[0] != "body" {
+			t.Errorf("fields = %v", got)
+		}
+	}
+}
+
+// TestNoAuditLog: a server that was given no audit log does without, also where it would look into it.
+func TestNoAuditLog(t *testing.T) {
+	w := newWorld(t, settings{server: func(o *server.Options) { o.Audit = nil }})
+	c := w.program(w.key("handstamp.admin"))
+	c.del("/v1/admin/service-keys/key_01h2xcejqtf2nbrexx3vqjhp41").refused(404, "not_found")
+	id := c.post("/v1/admin/service-keys", m{"name": "x", "permissions": []string{}}).want(201).body["id"].(string)
+	c.del("/v1/admin/service-keys/" + id).want(204)
+	c.del("/v1/admin/service-keys/"+id).refused(404, "not_found")
+	c.get("/v1/admin/audit").refused(404, "not_found")
+	if strings.Contains(w.logs.String(), "panic") {
+		t.Error("a handler panicked")
 	}
 }

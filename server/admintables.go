@@ -316,7 +316,7 @@ func (s *Server) endServiceKey(w http.ResponseWriter, r *http.Request) error {
 }
 
 // findServiceKey answers ErrNotFound unless there is such a key, or was one. Accounts list those that have not ended; of
-// the others the audit log knows as long as its entries are kept.
+// the others the audit log knows as long as its entries are kept, where it can be read here.
 func (s *Server) findServiceKey(ctx context.Context, kid id.ServiceKey) error {
 	after := id.ServiceKey("")
 	for {
@@ -337,6 +337,9 @@ func (s *Server) findServiceKey(ctx context.Context, kid id.ServiceKey) error {
 }
 
 func (s *Server) findEndedServiceKey(ctx context.Context, kid id.ServiceKey) error {
+	if s.opt.Audit == nil {
+		return handstamp.ErrNotFound
+	}
 	// A key may also be the actor of such entries, when it ended others. Its own end is newer than those.
 	list, err := s.opt.Audit.List(ctx, audit.Filter{User: id.User(kid), Kind: audit.ServiceKeyEnded, Limit: 10})
 	if err != nil {

@@ -163,12 +163,21 @@ func (s *Server) refresh(w http.ResponseWriter, r *http.Request) error {
 	} else {
 		return &handstamp.DeniedError{Reason: handstamp.ReasonMissing, Check: "no_refresh_token"}
 	}
+	_, cookies := s.auth.RefreshCookie(r)
 	g, err := s.auth.Refresh(r.Context(), req)
-	if err != nil {
+	switch {
+	case err != nil && in.RefreshToken != nil && cookies:
+		return errors.Join(errOtherCookies, err)
+	case err != nil:
 		return err
+	case in.RefreshToken == nil:
+		g.Session.Transport = handstamp.TransportCookie // whatever it was begun with: no script gets what was in a cookie
 	}
 	return s.deliver(w, r, http.StatusOK, g)
 }
+
+// errOtherCookies says that it was not the request's cookies that were refused: they may be of another session, which lives.
+var errOtherCookies = errors.New("the token was in the body")
 
 func idempotencyKey(r *http.Request) (string, error) {
 	keys := r.Header.Values(idempotencyHeader)

@@ -69,6 +69,7 @@ func TestBrowserLooks(t *testing.T) {
 			p.open(200, w.url+"/setup#x")
 			p.run(visible("#setup"))
 		}},
+		{"login-again", user, func(p *tab) { p.open(200, w.url+"/login") }},
 		{"home", user, func(p *tab) { p.open(200, w.url+"/") }},
 		{"not-found", visitor, func(p *tab) { p.open(404, w.url+"/nothing") }},
 	}

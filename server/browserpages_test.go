@@ -4,7 +4,9 @@ package server_test
 
 import (
 	"context"
+	"fmt"
 	"html"
+	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
@@ -277,4 +279,60 @@ func (p *tab) sessionCookies() []string {
 		}
 	}
 	return names
+}
+
+// TestC2_Browser: the cookie is Strict, and who follows a link from another site arrives signed in all the same: at a page of
+// ours, with scripts and without, and at a page of the application that sends to ours.
+func TestC2_Browser(t *testing.T) {
+	var w *world
+	w = newWorld(t, settings{
+		plain: true,
+		auth:  func(o *handstamp.Options) { o.LoginURL = "/login" },
+		app: func(server http.Handler) http.Handler {
+			notes := http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+				rw.Header().Set("Content-Type", "text/html")
+				fmt.Fprint(rw, "<!doctype html><title>notes</title><link rel=icon href='data:,'><main>the notes</main>")
+			})
+			mux := http.NewServeMux()
+			mux.HandleFunc("/notes", func(rw http.ResponseWriter, r *http.Request) { w.auth.Require()(notes).ServeHTTP(rw, r) })
+			mux.Handle("/", server)
+			return mux
+		},
+	})
+	w.signUp("ada@example.com", "session", "bearer")
+	browser := newBrowser(t)
+	links := fmt.Sprintf(`<a id="home" href="%[1]s/?from=%%22mail%%22#here">home</a> <a id="login" href="%[1]s/login">login</a> <a id="notes" href="%[1]s/notes?page=2">notes</a>`, w.url)
+	elsewhere := site(t, "localhost", links)
+	for _, scripts := range []bool{true, false} {
+		p, stranger := w.person(t, browser).signIn("ada@example.com"), w.person(t, browser)
+		for _, somebody := range []*tab{p, stranger} {
+			call(somebody, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: !scripts})
+		}
+		for _, c := range []struct {
+			link, path, says string
+		}{{"home", "/?from=%22mail%22", "ada@example.com"}, {"login", "/", "ada@example.com"}, {"notes", "/notes?page=2", "the notes"}} {
+			p.forget("handstamp-arrival") // of the link before
+			p.open(200, elsewhere)
+			p.run(click(chromedp.CSS("#"+c.link)), visible("main"))
+			p.at(c.path)
+			if got := p.text("main"); !strings.Contains(got, c.says) {
+				t.Errorf("scripts %v: the link %s leads to %q, want %q", scripts, c.link, got, c.says)
+			}
+		}
+		p.loads(200, chromedp.Reload()).at("/notes?page=2")
+		for link, path := range map[string]string{"home": "/login", "login": "/login", "notes": "/login?return_to=%2Fnotes%3Fpage%3D2"} {
+			stranger.open(200, elsewhere)
+			stranger.run(click(chromedp.CSS("#"+link)), visible("#email"))
+			stranger.at(path)
+		}
+		stranger.loads(200, fill("ada@example.com", typed), click(submit)).signedIn(true)
+		p.calm()
+		stranger.calm()
+	}
+}
+
+// forget takes a cookie away, as its age would.
+func (p *tab) forget(name string) {
+	p.t.Helper()
+	call(p, network.DeleteCookies, network.DeleteCookiesParams{Name: name, URL: p.w.url + "/"})
 }

@@ -3,6 +3,7 @@ package server
 import (
 	"net/http"
 
+	"github.com/handstamp/handstamp"
 	"github.com/handstamp/handstamp/forwardauth"
 )
 
@@ -10,7 +11,7 @@ import (
 // and that refusals are logged and counted like all others.
 func (s *Server) newCheck() error {
 	opt := forwardauth.Options{
-		Headers: s.opt.CheckHeaders, UnverifiedEmail: s.opt.UnverifiedEmail, OnDenied: s.deny, LoginURL: s.opt.LoginURL,
+		Headers: s.opt.CheckHeaders, UnverifiedEmail: s.opt.UnverifiedEmail, OnDenied: s.denyCheck, LoginURL: s.opt.LoginURL,
 	}
 	if opt.LoginURL == "" && !s.opt.NoPages && s.origin != "" {
 		opt.LoginURL = s.origin + s.prefix + "/login"
@@ -18,6 +19,27 @@ func (s *Server) newCheck() error {
 	var err error
 	s.forward, err = forwardauth.New(s.auth, opt)
 	return err
+}
+
+// denyCheck is deny. Two cookies are 401 here, and whoever wants 401 to be explained gets the code that RFC 6750 section 3.1
+// has for a request that says something twice.
+func (s *Server) denyCheck(w http.ResponseWriter, r *http.Request, p handstamp.Problem, err error) {
+	if p.Status == http.StatusUnauthorized && p.Code == string(handstamp.ReasonDuplicate) {
+		w = challenging{w, "invalid_request"}
+	}
+	s.deny(w, r, p, err)
+}
+
+// challenging is a response whose header WWW-Authenticate has an error code.
+type challenging struct {
+	http.ResponseWriter
+	code string
+}
+
+// WriteHeader sets the header over what is there, and passes on.
+func (c challenging) WriteHeader(status int) {
+	c.Header().Set("WWW-Authenticate", `Bearer error="`+c.code+`"`)
+	c.ResponseWriter.WriteHeader(status)
 }
 
 // check: /v1/check, any method.

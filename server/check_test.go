@@ -166,3 +166,25 @@ func TestCheckLoginRedirect(t *testing.T) {
 	c.do("GET", "/v1/check?login=redirect", nil, page...).want(200)
 	c.do("GET", "/v1/check?login=redirect&permission=a:b", nil, page...).refused(403, "forbidden")
 }
+
+// TestChallenges: a 401 about a credential that was sent says what is wrong with it, as RFC 6750 section 3.1 has it; to who
+// sent none it says nothing.
+func TestChallenges(t *testing.T) {
+	w := newWorld(t, settings{})
+	c := w.program("")
+	two := []string{"Cookie", "__Host-handstamp=a; __Host-handstamp=b"}
+	for want, a := range map[string]*response{
+		`Bearer error="invalid_token"`:   c.post("/v1/setup", m{"token": "hs_b_x", "email": "root@example.com", "password": typed}).refused(401, "invalid_token"),
+		`Bearer error="invalid_request"`: c.do("GET", "/v1/check", nil, two...).refused(401, "duplicate_credential"),
+		`Bearer`:                         c.get("/v1/check").refused(401, "missing_credential"),
+		``:                               c.do("GET", "/v1/session", nil, two...).refused(400, "duplicate_credential"),
+	} {
+		if got := a.header.Get("WWW-Authenticate"); got != want || len(a.header.Values("WWW-Authenticate")) > 1 {
+			t.Errorf("%s: WWW-Authenticate = %q, want %q", a.what, got, want)
+		}
+	}
+	a := w.program("x").get("/v1/check").refused(401, "invalid_token")
+	if got := a.header.Get("WWW-Authenticate"); got != `Bearer error="invalid_token"` {
+		t.Errorf("%s: WWW-Authenticate = %q", a.what, got)
+	}
+}

@@ -72,7 +72,8 @@ func neverAnswered(method string) bool {
 }
 
 // cut takes the prefix off. A path that is not in its one plain form is not there: whoever guards paths in front of this
-// server must not see another path than the one that is served.
+// server must not see another path than the one that is served. The parts of a path that are ids are the client's, and may
+// be anything percent-encoded; [endpoint] looks at the others.
 func (s *Server) cut(r *http.Request) bool {
 	u := *r.URL
 	escaped, ok := strings.CutPrefix(u.EscapedPath(), s.prefix)
@@ -80,7 +81,7 @@ func (s *Server) cut(r *http.Request) bool {
 		return false
 	}
 	plain, err := pathUnescape(escaped)
-	if err != nil {
+	if err != nil || climbs(escaped) {
 		return false
 	}
 	u.Path, u.RawPath = plain, ""
@@ -89,6 +90,26 @@ func (s *Server) cut(r *http.Request) bool {
 	}
 	r.URL = &u
 	return true
+}
+
+// climbs reports whether a part of a path holds a path of its own with . or .. in it: /v1/admin/users/..%2F..%2F.. is a user
+// here, and somewhere else altogether to a proxy that decodes before it compares.
+func climbs(escaped string) bool {
+	for part := range strings.SplitSeq(escaped, "/") {
+		plain, err := pathUnescape(part)
+		if err != nil {
+			return true
+		}
+		if !strings.Contains(plain, "/") {
+			continue // an id that is .. stays below the path that ids of its kind are on
+		}
+		for one := range strings.SplitSeq(plain, "/") {
+			if one == "." || one == ".." {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func clean(p string) string {
@@ -122,6 +143,7 @@ func (s *Server) trusts(origin string) bool {
 
 // endpoint is one path with its methods.
 type endpoint struct {
+	pattern string
 	fail    func(w http.ResponseWriter, r *http.Request, err error)
 	any     handler // answers whatever method but those that are never answered, for /v1/check
 	methods map[string]handler
@@ -137,6 +159,9 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (e *endpoint) answer(w http.ResponseWriter, r *http.Request) error {
+	if !spelt(e.pattern, r.URL.EscapedPath()) {
+		return handstamp.ErrNotFound
+	}
 	if e.any != nil && !neverAnswered(r.Method) {
 		return e.any(w, r)
 	}
@@ -158,6 +183,18 @@ func (e *endpoint) answer(w http.ResponseWriter, r *http.Request) error {
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
+}
+
+// spelt reports whether the fixed parts of a pattern are in a path byte for byte. The mux decodes each part before it
+// compares: it takes /v1/%61dmin/users for /v1/admin/users, and a proxy whose rule is about /v1/admin/ does not.
+func spelt(pattern, escaped string) bool {
+	want, got := strings.Split(pattern, "/"), strings.Split(escaped, "/")
+	for i, part := range want {
+		if !strings.HasPrefix(part, "{") && (i >= len(got) || got[i] != part) {
+			return false
+		}
+	}
+	return true
 }
 
 // finish counts the request, and turns a panic into an answer that says nothing about it.

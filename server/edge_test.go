@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -68,5 +69,48 @@ func TestAllow(t *testing.T) {
 	req.Header.Set("Origin", "https://evil.example")
 	if a := c.send(req).refused(405, "method_not_allowed"); strings.Contains(a.raw, "hs_s_secret") {
 		t.Errorf("TRACE repeats a credential: %s", a.raw)
+	}
+}
+
+// TestOnePlainForm: a path is served in one spelling. A rule about paths in front of this server compares bytes, or decodes
+// before it compares; neither is walked around. Ids are the client's, in whatever encoding.
+func TestOnePlainForm(t *testing.T) {
+	for _, prefix := range []string{"", "/base"} {
+		w := newWorld(t, settings{prefix: prefix})
+		w.document = nil
+		c := w.program(w.key("handstamp.admin"))
+		for _, path := range []string{
+			"/v1/%61dmin/users", "/%761/admin/users", "/v1/admin/user%73", "/v1/admin/users%2F42", "/v1%2Fadmin/users", "/v1/admin/users/42/%73essions",
+			"/v1/%63heck", "/v1/sessio%6E", "/%68ealthz", "/%6Fpenapi.json", "/%2Ewell-known/jwks.json", "/.well-known/jwks%2Ejson", "/%6cogin", "/%73tatic/style.css",
+			"//v1/admin/users", "/v1//admin/users", "/v1/admin//users", "/v1/admin/users/", "/v1/admin/users//", "/v1/./admin/users", "/v1/x/../admin/users",
+			"/v1/admin/users/.", "/v1/admin/users/..", "/v1/%2e/admin/users", "/v1/x/%2e%2e/admin/users", "/v1/%2E%2E/v1/admin/users", "/V1/admin/users",
+			"/v1/admin/users;x=1", "/v1/admin/users%3Bx", "/v1/admin/users%00",
+		} {
+			req, err := http.NewRequest("GET", w.url, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header = c.header.Clone()
+			req.URL.RawPath = prefix + path // as it is: nothing on this side may tidy it
+			if req.URL.Path, err = url.PathUnescape(prefix + path); err != nil {
+				t.Fatal(err)
+			}
+			if got := req.URL.RequestURI(); got != prefix+path {
+				t.Fatalf("%s is sent as %s", path, got)
+			}
+			c.send(req).refused(404, "not_found")
+		}
+		for _, id := range []string{"..%2F..%2F..%2Fhealthz", "a%2F..%2Fb", "a%2f%2e%2e", ".%2Fa"} {
+			c.put("/v1/admin/users/"+id+"/roles", m{"roles": []string{"editor"}}).refused(404, "not_found")
+		}
+		for spelling, status := range map[string]int{"42": 404, "a%2Fb": 404, "a%2fb": 404, "%61": 404, "%2e%2e": 404, "a..b%2F...": 404, "%00": 422} {
+			c.get("/v1/admin/users/" + spelling).want(status)
+		}
+		for _, spelling := range []string{"a%2Fb", "a%2fb", "%61%2f%62"} {
+			if got := c.put("/v1/admin/users/"+spelling+"/roles", m{"roles": []string{"editor"}}).want(200).body["id"]; got != "a/b" {
+				t.Errorf("%s is read as %v", spelling, got)
+			}
+		}
+		c.get("/v1/admin/users").want(200)
 	}
 }

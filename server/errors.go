@@ -74,7 +74,14 @@ func problemOf(err error) handstamp.Problem {
 	if errors.Is(err, account.ErrInput) {
 		return problemOf(invalidField("body", lastSentence(err)))
 	}
-	return login.ProblemOf(err)
+	p := login.ProblemOf(err)
+	if errors.Is(err, login.ErrSetup) {
+		// The token of the link is a credential that is not good, and the challenge says so as for any other (RFC 6750 section 3.1).
+		text := p
+		p = handstamp.ProblemOf(&handstamp.DeniedError{Reason: handstamp.ReasonInvalid, Check: "setup"})
+		p.Title, p.Detail = text.Title, text.Detail
+	}
+	return p
 }
 
 // lastSentence is the end of an error whose text is for people: what stands before it names packages.
@@ -104,7 +111,7 @@ func (s *Server) deny(w http.ResponseWriter, r *http.Request, p handstamp.Proble
 // them would, and fill no disk.
 func (s *Server) note(w http.ResponseWriter, r *http.Request, p handstamp.Problem, err error) {
 	s.metrics.refused(p.Code)
-	if p.Code == string(handstamp.ReasonReused) {
+	if p.Code == string(handstamp.ReasonReused) && !errors.Is(err, errOtherCookies) {
 		// The session is over for whoever holds its cookies. No other refusal takes them away.
 		s.auth.ClearCookies(w)
 	}

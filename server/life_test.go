@@ -257,6 +257,10 @@ func TestWaitFleet(t *testing.T) {
 	}
 	c.keep(changed)
 	waited(admin.put("/v1/admin/users/"+c.user()+"/roles?wait=fleet", m{"roles": []string{"member"}}))
+	started := waited(admin.post("/v1/admin/sessions?wait=fleet", m{"user": c.user(), "roles": []string{"editor"}}))
+	if started["access_token"] == nil || started["verifiers"] != 1.0 {
+		t.Errorf("a session with other roles = %v", started)
+	}
 	waited(admin.put("/v1/admin/roles/editor?wait=fleet", m{"permissions": []string{"posts:*"}}))
 	waited(admin.del("/v1/admin/roles/editor?wait=fleet"))
 	waited(admin.del("/v1/admin/users/" + c.user() + "/sessions?wait=fleet"))
@@ -299,3 +303,28 @@ func TestRefreshOverHTTP(t *testing.T) {
 }
 
 func offerOnlySessions(o *handstamp.Options) { o.Modes = []handstamp.Mode{handstamp.ModeSession} }
+
+// TestRefreshOfSomebodyElse: a token in the body and the cookies of another session are two people's, or two sessions of one:
+// the end of the one takes nothing away from the other. And what came in a cookie never goes into a body.
+func TestRefreshOfSomebodyElse(t *testing.T) {
+	w := newWorld(t, settings{})
+	ada := w.signUp("ada@example.com", "hybrid", "bearer")
+	first := ada.token("refresh_token")
+	second := ada.post("/v1/refresh", m{"refresh_token": first}).want(200).body["refresh_token"]
+	third := ada.post("/v1/refresh", m{"refresh_token": second}).want(200).body["refresh_token"]
+	w.clock.add(time.Minute)
+	bob := w.signUp("bob@example.com", "hybrid", "cookie")
+	a := bob.post("/v1/refresh", m{"refresh_token": first}).refused(401, "refresh_reused")
+	if n := len(a.setCookies()); n != 0 {
+		t.Errorf("a token in the body that was reused takes %d cookies of another session away", n)
+	}
+	ada.post("/v1/refresh", m{"refresh_token": third}).refused(401, "revoked")
+	bob.get("/v1/session").want(200)
+	bob.post("/v1/refresh", nil).want(200)
+
+	eve := w.signUp("eve@example.com", "hybrid", "bearer")
+	a = w.stranger().do("POST", "/v1/refresh", nil, "Cookie", "__Secure-handstamp-refresh="+eve.token("refresh_token"), "Origin", w.http.URL).want(200)
+	if a.body["access_token"] != nil || a.body["refresh_token"] != nil || len(a.setCookies()) != 2 {
+		t.Errorf("a refresh by cookie is answered with %s and %d cookies, want two and no token", a.raw, len(a.setCookies()))
+	}
+}

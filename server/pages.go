@@ -42,6 +42,7 @@ type view struct {
 	LinkText string
 	Email    string // as typed, so that nobody has to type it twice
 	ReturnTo string
+	Onward   string // where who is signed in already goes on
 
 	User        string
 	Name        string // of the user, for people
@@ -107,12 +108,6 @@ func nameOf(u userOut) string {
 	return u.ID
 }
 
-// loginPage: GET /login.
-func (s *Server) loginPage(w http.ResponseWriter, r *http.Request) error {
-	v := view{ReturnTo: s.auth.ReturnTo(r.URL.Query().Get("return_to"), s.opt.HomeURL)}
-	return s.showLogin(w, r, http.StatusOK, v)
-}
-
 func (s *Server) showLogin(w http.ResponseWriter, r *http.Request, status int, v view) error {
 	v.Form = s.auth.FormToken(w, r)
 	return s.page(w, status, "login.html", v)
@@ -139,11 +134,7 @@ func (s *Server) loginForm(w http.ResponseWriter, r *http.Request) error {
 		v.Error = sentenceOf(p)
 		return s.showLogin(w, r, p.Status, v)
 	}
-	to := v.ReturnTo
-	if to == "" {
-		to = s.prefix + "/"
-	}
-	http.Redirect(w, r, to, http.StatusSeeOther)
+	http.Redirect(w, r, s.onward(v), http.StatusSeeOther)
 	return nil
 }
 
@@ -183,7 +174,8 @@ func readForm(r *http.Request) error {
 	return nil
 }
 
-// logOutForm: POST /logout, here or everywhere.
+// logOutForm: POST /logout, here or everywhere. Everywhere is the others first, and then here as ever: what the browser
+// holds, the session of a visitor too. If that fails, who asked is still signed in, and can ask again.
 func (s *Server) logOutForm(w http.ResponseWriter, r *http.Request) error {
 	if err := readForm(r); err != nil {
 		return err
@@ -197,12 +189,16 @@ func (s *Server) logOutForm(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return err
 		}
-		opt.Client.Actor = string(p.User)
-		if _, err := s.auth.EndUser(r.Context(), p.User, opt); err != nil {
+		if p.Session == "" {
+			return errProgram
+		}
+		others := opt
+		others.Client.Actor, others.Except = string(p.User), p.Session
+		if _, err := s.auth.EndUser(r.Context(), p.User, others); err != nil {
 			return err
 		}
-		s.auth.ClearCookies(w)
-	} else if _, err := s.auth.LogOutRequest(w, r, opt); err != nil {
+	}
+	if _, err := s.auth.LogOutRequest(w, r, opt); err != nil {
 		return err
 	}
 	s.clearSiteData(w)

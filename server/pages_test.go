@@ -4,11 +4,13 @@ import (
 	"context"
 	"io/fs"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 )
 
 var formField = regexp.MustCompile(`name="handstamp_form" value="([^"]+)"`)
@@ -115,7 +117,7 @@ func TestC14_PageHeaders(t *testing.T) {
 	}
 	// Nothing inline, nothing from elsewhere, and a label for every field.
 	pages, err := fs.Glob(os.DirFS("webui"), "*.html")
-	if err != nil || len(pages) != 4 {
+	if err != nil || len(pages) != 5 {
 		t.Fatalf("%v, %v", pages, err)
 	}
 	for _, name := range pages {
@@ -196,4 +198,48 @@ func TestSetUp(t *testing.T) {
 	}
 	w.clock.add(31 * 60 * 1e9)
 	w.stranger().post("/v1/setup", m{"token": late.Reveal(), "email": "late@example.com", "password": typed}).refused(401, "invalid_token")
+}
+
+// TestSignOutEverywhereEndsTheVisitor: on a shared machine nothing of who signs out is left to the next, wherever they sign
+// out of.
+func TestSignOutEverywhereEndsTheVisitor(t *testing.T) {
+	const guest = "__Host-handstamp-guest"
+	w := newWorld(t, settings{})
+	here, err := url.Parse(w.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	visit := func() *http.Cookie {
+		t.Helper()
+		rec := httptest.NewRecorder()
+		if _, err := w.auth.Anonymous(rec, httptest.NewRequest("GET", w.url+"/", nil)); err != nil {
+			t.Fatal(err)
+		}
+		return rec.Result().Cookies()[0]
+	}
+	for _, everywhere := range []string{"", "1"} {
+		c := w.stranger()
+		c.email = "ada" + everywhere + "@example.com"
+		c.start("/v1/signup", "session", "cookie", 201)
+		other := w.stranger()
+		other.email = c.email
+		w.clock.add(time.Second)
+		other.start("/v1/login", "session", "bearer", 200)
+		visitor := visit()
+		c.jar.SetCookies(here, []*http.Cookie{visitor})
+		home := c.get("/").want(200)
+		c.do("POST", "/logout", url.Values{"handstamp_form": {home.formToken()}, "everywhere": {everywhere}}).want(303)
+		if left := c.cookie("/", guest) + c.cookie("/", "__Host-handstamp"); left != "" {
+			t.Errorf("everywhere %q leaves a cookie", everywhere)
+		}
+		r := httptest.NewRequest("GET", w.url+"/", nil)
+		r.AddCookie(visitor)
+		if s, ok, err := w.auth.Visitor(r); ok || err != nil {
+			t.Errorf("everywhere %q leaves the visitor's session %s, %v", everywhere, s, err)
+		}
+		if a := other.get("/v1/session"); (a.status == 401) != (everywhere != "") {
+			t.Errorf("everywhere %q: another session of the user = %d", everywhere, a.status)
+		}
+		w.program(c.cookie("/", "__Host-handstamp")).get("/v1/session").want(401)
+	}
 }

@@ -82,7 +82,7 @@ func (s *Server) routes() []route {
 		{get, "/v1/admin/sessions", admin, s.listSessions, says("List sessions").with("user").pages().gives(200, sessionsOut{})},
 		{post, "/v1/admin/sessions", start, s.startSession, says("Start a session for any user").
 			warns("Who may do this can be anybody: the caller says who the user is and which roles they have, administrators' among them. A key with "+
-				"this permission alone is worth as much as one that may do everything: give it to the one application that keeps the users, and to nothing else.").takes(startIn{}).gives(201, grantOut{})},
+				"this permission alone is worth as much as one that may do everything: give it to the one application that keeps the users, and to nothing else.").takes(startIn{}).waits().gives(201, grantOut{})},
 		{del, "/v1/admin/sessions/{id}", change, s.endAnySession, says("End a session").waits().gives(204, nil)},
 		{get, "/v1/admin/roles", admin, s.listRoles, says("List roles").pages().gives(200, rolesOut{}).when(s.opt.Roles != nil)},
 		{put, "/v1/admin/roles/{name}", change, s.putRole, says("Say what a role grants").takes(permissionsIn{}).waits().gives(200, changedRoleOut{})},
@@ -107,8 +107,8 @@ func (s *Server) pageRoutes() []route {
 		return nil
 	}
 	return []route{
-		{get, "/{$}", anyone(), s.homePage, about{}},
-		{get, "/login", anyone(), s.loginPage, about{}},
+		{get, "/{$}", anyone(), s.bounced(s.homePage), about{}},
+		{get, "/login", anyone(), s.bounced(s.loginPage), about{}},
 		{post, "/login", anyone(), s.loginForm, about{}},
 		{post, "/logout", anyone(), s.logOutForm, about{}},
 		{get, "/setup", anyone(), s.setUpPage, about{}},
@@ -230,7 +230,7 @@ func (s *Server) install(routes []route) *http.ServeMux {
 	for _, r := range routes {
 		e, ok := endpoints[r.pattern]
 		if !ok {
-			e = &endpoint{fail: s.fail, methods: map[string]handler{}}
+			e = &endpoint{pattern: r.pattern, fail: s.fail, methods: map[string]handler{}}
 			endpoints[r.pattern] = e
 			mux.Handle(r.pattern, e)
 		}

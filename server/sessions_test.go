@@ -2,6 +2,8 @@ package server_test
 
 import (
 	"context"
+	"github.com/handstamp/handstamp/account"
+	"github.com/handstamp/handstamp/login/password"
 	"net/url"
 	"slices"
 	"strings"
@@ -575,4 +577,64 @@ func TestLogOutIsWhole(t *testing.T) {
 	}
 	a.get("/v1/session").refused(401, "revoked")
 	b.get("/v1/session").refused(401, "revoked")
+}
+
+// TestImportedUsers: an account that came with the id of another system is described like any other, and a check reads no
+// account at all.
+func TestImportedUsers(t *testing.T) {
+	var reads atomic.Int32
+	var store account.Store
+	w := newWorld(t, settings{
+		store:  func(s handstamp.Store) handstamp.Store { store = s.(backend); return s },
+		server: func(o *server.Options) { o.Accounts = account.New(o.Auth, readAccounts{store, &reads}) },
+	})
+	secret, err := password.Prepare(typed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hash, err := w.hasher.Hash(t.Context(), secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	one := account.Imported{ID: "4711", Email: "ada@example.com", EmailVerified: true, PasswordHash: hash}
+	if _, err := w.accounts.Adopt(t.Context(), []account.Imported{one}, handstamp.Client{Actor: "cli"}); err != nil {
+		t.Fatal(err)
+	}
+	c := w.stranger()
+	c.email = "ada@example.com"
+	grant := c.start("/v1/login", "session", "bearer", 200)
+	for _, a := range []*response{grant, c.get("/v1/session").want(200)} {
+		user := a.body["user"].(m)
+		if user["id"] != "4711" || user["email"] != "ada@example.com" || user["email_verified"] != true || user["created_at"] == nil {
+			t.Errorf("%s: user = %v", a.what, user)
+		}
+	}
+	reads.Store(0)
+	c.get("/v1/check").want(200)
+	program := w.program(w.key("posts:write"))
+	program.get("/v1/check").want(200)
+	if user := program.get("/v1/session").want(200).body["user"].(m); user["email"] != nil || user["created_at"] != nil {
+		t.Errorf("a service key is described as %v", user)
+	}
+	if n := reads.Load(); n != 0 {
+		t.Errorf("checks and a service key's session read %d accounts, want none", n)
+	}
+}
+
+// readAccounts is a view of the accounts that counts how many are read by their id.
+type readAccounts struct {
+	account.Store
+	n *atomic.Int32
+}
+
+func (r readAccounts) Users() account.Users { return readUsers{r.Store.Users(), r.n} }
+
+type readUsers struct {
+	account.Users
+	n *atomic.Int32
+}
+
+func (r readUsers) ByID(ctx context.Context, u handstamp.UserID) (account.User, error) {
+	r.n.Add(1)
+	return r.Users.ByID(ctx, u)
 }

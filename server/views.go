@@ -150,10 +150,12 @@ func applied(e handstamp.Ended, opt handstamp.EndOptions) appliedOut {
 	return appliedOut{Applied: "fleet", Verifiers: &e.Verifiers, WaitedOut: &e.WaitedOut, WaitedMS: &ms}
 }
 
-// userOf describes who a principal is. A user of the application's own is known by id and roles alone.
+// userOf describes who a principal is. A user of the application's own, whom no account knows, is known by id and roles
+// alone; an account that was imported has an id of another system, so that the id does not say which of the two it is. A
+// service key is no user.
 func (s *Server) userOf(ctx context.Context, p handstamp.Principal) (userOut, error) {
 	out := userOut{ID: string(p.User), Roles: orEmpty(p.Roles())}
-	if !p.User.Own() {
+	if p.Session == "" {
 		return out, nil
 	}
 	u, err := s.opt.Accounts.Users().ByID(ctx, p.User)

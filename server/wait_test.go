@@ -197,3 +197,24 @@ func TestEndsOutliveTheWait(t *testing.T) {
 	c.get("/v1/session").refused(401, "revoked")
 	c.post("/v1/logout", nil).want(204)
 }
+
+// TestStartOutlivesTheWait: roles that come with a new session are waited for, and a wait that does not finish does not take
+// the session away.
+func TestStartOutlivesTheWait(t *testing.T) {
+	w := newImpatient(t)
+	key := w.key("handstamp.start")
+	app := w.program(key)
+	app.post("/v1/admin/sessions?wait=planet", m{"user": "42"}).refused(422, "invalid_input")
+	if got := app.post("/v1/admin/sessions", m{"user": "42", "roles": []string{"editor"}}).want(201).body["applied"]; got != "node" {
+		t.Errorf("without a wait: applied = %v", got)
+	}
+	a := w.do("POST", "/v1/admin/sessions?wait=fleet", `{"user":"42","roles":["reader"]}`, "Authorization", "Bearer "+key).want(200)
+	if a.body["applied"] != "node" || a.body["verifiers"] != nil {
+		t.Errorf("%s, want it to say that only this node knows", a.raw)
+	}
+	c := w.program("")
+	c.keep(a)
+	if got := c.get("/v1/session").want(200).body["user"].(m)["roles"].([]any)[0]; got != "reader" {
+		t.Errorf("roles = %v", got)
+	}
+}
