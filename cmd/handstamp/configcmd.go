@@ -17,7 +17,7 @@ func (c *configCmd) Run(_ context.Context, a *app) error {
 		a.note("warning: %s", w)
 	}
 	if c.JSON {
-		return cfg.PrintJSON(a.stdout)
+		return cfg.PrintJSON(plainJSON{a.stdout})
 	}
 	return cfg.Print(a.stdout)
 }

@@ -135,7 +135,7 @@ func (c *doctorCmd) Run(ctx context.Context, a *app) error {
 	}
 	x := &examination{cfg: cfg, now: a.now(), accept: c.Accept, wait: c.Wait}
 	x.configuration(warnings)
-	x.files(a)
+	x.files()
 	x.certificate()
 	x.tiers(ctx)
 	x.database(ctx, a)

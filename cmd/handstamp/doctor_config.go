@@ -208,11 +208,6 @@ func proxyChecks() []configCheck {
 				return sentence(!c.PlainHTTP() && c.TLS.Cert == "" && len(c.TrustedProxies) == 0,
 					"public_url is https and there is no tls.cert, so a proxy stands in front, and no proxy is trusted")
 			}},
-		{ailment{"check-header-underscore", medium, "check.headers", "proxies and application servers take Remote_User and Remote-User for one header: a client writes the other spelling, which nobody deletes, and is whoever it likes",
-			"use names with dashes"}, false,
-			func(c *config.Config) string {
-				return headersThat(c, func(name string) bool { return strings.Contains(name, "_") })
-			}},
 		{ailment{"check-header-forwarded", medium, "check.headers", "the name is one that proxies set and overwrite themselves: the application reads an address or a host for a user, or the other way round",
 			"use names of their own, such as Remote-User"}, false,
 			func(c *config.Config) string {

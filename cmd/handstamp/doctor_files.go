@@ -34,14 +34,14 @@ type examinedPlace struct {
 }
 
 // files looks at who may read and write the files and directories.
-func (x *examination) files(a *app) {
+func (x *examination) files() {
 	if runtime.GOOS == "windows" {
 		x.skip("the modes of files", "this system has none")
 		return
 	}
 	x.look("files")
 	var hidden []string
-	for _, p := range x.places(a) {
+	for _, p := range x.places() {
 		info, err := os.Stat(p.path)
 		if err != nil {
 			if !errors.Is(err, fs.ErrNotExist) && p.path != "" { // what is not there is nobody's
@@ -70,16 +70,12 @@ func (x *examination) files(a *app) {
 }
 
 // places lists what there is to look at.
-func (x *examination) places(a *app) []examinedPlace {
+func (x *examination) places() []examinedPlace {
 	c := x.cfg
 	var all []examinedPlace
 	for _, e := range c.Entries() {
 		if strings.HasSuffix(e.Key, "_file") && e.Value != "" {
 			all = append(all, examinedPlace{e.Key, e.Value, true})
-		}
-		// A secret that is written into the configuration makes that file one.
-		if path, inFile := strings.CutPrefix(string(e.Origin), "file "); inFile && e.Secret && strings.Contains(e.Value, "REDACTED") {
-			all = append(all, examinedPlace{e.Key, path, true})
 		}
 	}
 	if c.TLS.Key != "" {
@@ -96,8 +92,8 @@ func (x *examination) places(a *app) []examinedPlace {
 	if len(c.Secret) == 0 || c.Database.Kind == config.KindSQLite && inside(c.DataDir, c.Database.Path) {
 		all = append(all, examinedPlace{"data_dir", c.DataDir, false})
 	}
-	if a.file != "" {
-		all = append(all, examinedPlace{"--config", a.file, false})
+	if c.File() != "" {
+		all = append(all, examinedPlace{"configuration file", c.File(), c.FileHoldsSecret()})
 	}
 	return all
 }

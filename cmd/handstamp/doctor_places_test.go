@@ -12,6 +12,8 @@ import (
 	"runtime"
 	"testing"
 	"time"
+
+	"github.com/handstamp/handstamp/internal/config"
 )
 
 // TestDoctor_files: who may read and write what the configuration rests on.
@@ -138,6 +140,46 @@ func TestDoctor_certificate(t *testing.T) {
 		x.leaf(&x509.Certificate{NotBefore: now.Add(-day), NotAfter: now.Add(100 * day), PublicKey: tt.key}, "")
 		if got := (report{Findings: x.findings}).has("tls-weak-key"); got != tt.want {
 			t.Errorf("%T: found is %v", tt.key, got)
+		}
+	}
+}
+
+// TestDoctor_configuration_file: whoever may write to the configuration file chooses the database, however the server
+// finds it. A file that only names the file of a secret is none itself.
+func TestDoctor_configuration_file(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("no modes of files")
+	}
+	dir := t.TempDir()
+	path, secret := filepath.Join(dir, config.DefaultFile), filepath.Join(dir, "secret.txt")
+	writeFile(t, path, []byte("secret_file = \""+secret+"\"\n"))
+	writeFile(t, secret, []byte(doctorSecret+"\n"))
+	if err := os.Chmod(secret, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, look := range map[string]func() report{
+		"--config": func() report {
+			return examine(t, healthy(t, "HANDSTAMP_SECRET"), doctorCmd{}, func(a *app) { a.file = path })
+		},
+		"HANDSTAMP_CONFIG": func() report {
+			return examine(t, healthy(t, "HANDSTAMP_SECRET", "HANDSTAMP_CONFIG="+path), doctorCmd{})
+		},
+		"the working directory": func() report {
+			t.Chdir(dir)
+			return examine(t, healthy(t, "HANDSTAMP_SECRET"), doctorCmd{})
+		},
+	} {
+		for mode, want := range map[fs.FileMode]string{0o644: "", 0o640: "", 0o660: "file-writable", 0o666: "file-writable", 0o602: "file-writable"} {
+			if err := os.Chmod(path, mode); err != nil {
+				t.Fatal(err)
+			}
+			r := look()
+			if want == "" && len(r.Findings) > 0 {
+				t.Errorf("%s, mode %o: found %+v", name, mode, r.Findings)
+			}
+			if want != "" && r.of(t, want).Setting != "configuration file" {
+				t.Errorf("%s, mode %o: found %+v", name, mode, r.Findings)
+			}
 		}
 	}
 }

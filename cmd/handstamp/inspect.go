@@ -43,7 +43,7 @@ type inspection struct {
 
 // Run explains a credential. That it is refused is an answer, not a failure.
 func (c *inspectCmd) Run(ctx context.Context, a *app) error {
-	text, err := c.credential(a)
+	text, err := c.credential(ctx, a)
 	if err != nil {
 		return err
 	}
@@ -63,11 +63,11 @@ func (c *inspectCmd) Run(ctx context.Context, a *app) error {
 }
 
 // credential is what was given, without the words that people copy along with it.
-func (c *inspectCmd) credential(a *app) (string, error) {
+func (c *inspectCmd) credential(ctx context.Context, a *app) (string, error) {
 	text := c.Token
 	if text == "" || text == "-" {
 		var err error
-		if text, err = readLine(a.stdin, maxCredential); err != nil {
+		if text, err = readLine(ctx, a.stdin, maxCredential); err != nil {
 			return "", err
 		}
 	}

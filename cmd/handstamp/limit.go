@@ -9,7 +9,8 @@ import (
 )
 
 // connLimit bounds how many connections are open. When all places are taken, the connection that has been idle for
-// longest makes room: a crowd that holds connections and asks nothing must not keep out those who ask.
+// longest makes room: a crowd that holds connections and asks nothing must not keep out those who ask. The server on it
+// has note as its ConnState; without that no connection is known to be idle.
 type connLimit struct {
 	net.Listener
 	places  chan struct{}

@@ -139,3 +139,39 @@ func TestR1_idle_connections_make_room(t *testing.T) {
 		}
 	}
 }
+
+// A crowd of idle connections does not keep probes and metrics out either.
+func TestR1_idle_probes_make_room(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "")
+	s.start()
+	probe := func(path string) error {
+		c, err := net.Dial("tcp", s.ops)
+		if err != nil {
+			return err
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		// Less than the idle time, after which places are free by themselves.
+		if err := c.SetDeadline(time.Now().Add(idleTimeout / 2)); err != nil {
+			return err
+		}
+		if _, err := fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", path); err != nil {
+			return err
+		}
+		a, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err == nil && a.StatusCode != http.StatusOK {
+			err = fmt.Errorf("status %d", a.StatusCode)
+		}
+		return err
+	}
+	for range maxOpsConnections {
+		if err := probe("/healthz"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, path := range []string{"/healthz", "/readyz", "/metrics"} {
+		if err := probe(path); err != nil {
+			t.Errorf("%s among idle connections: %v", path, err)
+		}
+	}
+}

@@ -116,7 +116,7 @@ func (a *app) fail(err error) int {
 // oneLine keeps what an error quotes from forging a second line or steering a terminal.
 func oneLine(s string) string {
 	return strings.TrimSpace(strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 || r == 0x2028 || r == 0x2029 {
+		if r < ' ' || steers(r) {
 			return ' '
 		}
 		return r

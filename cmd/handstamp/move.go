@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -98,6 +97,8 @@ func (c *moveCmd) check() error {
 	switch {
 	case c.To == "" && !c.Undo:
 		return usage("--to is missing: name the new database")
+	case c.Undo && c.JSON:
+		return usage("--undo makes no report: leave --json out")
 	case c.Check && c.Undo:
 		return usage("--check and --undo do not go together")
 	case (c.FromSessions != "" || c.ToSessions != "") && c.To == "":
@@ -108,8 +109,7 @@ func (c *moveCmd) check() error {
 
 // confirm asks before the switch.
 func (c *moveCmd) confirm(ctx context.Context, a *app, from string) error {
-	err := a.confirm(c.Yes, fmt.Sprintf("Everything is copied. Switch now? Servers on %s will answer 503 until servers run on the new database.", from))
-	return cmp.Or(ctx.Err(), err)
+	return a.confirm(ctx, c.Yes, fmt.Sprintf("Everything is copied. Switch now? Servers on %s will answer 503 until servers run on the new database.", from))
 }
 
 // look says what a move would do.

@@ -4,20 +4,65 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
 )
 
-// printJSON writes one document for programs.
+// printJSON writes one document for programs. People look at it in a terminal as well: see plainJSON.
 func (a *app) printJSON(v any) error {
-	enc := json.NewEncoder(a.stdout)
+	enc := json.NewEncoder(plainJSON{a.stdout})
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
 	if err := enc.Encode(v); err != nil {
 		return fmt.Errorf("write the answer: %w", err)
 	}
 	return nil
+}
+
+// plainJSON is a writer of whole JSON documents, each in one Write as encoding/json and slog make them. JSON need not
+// escape DEL, the C1 controls (U+009B is ESC [ in one character) and the formats that turn the direction of a line
+// around, so what a client sent could steer the terminal it is shown in. Here they are escaped; the value stays the same.
+type plainJSON struct{ w io.Writer }
+
+// Write implements io.Writer. What needs no escape goes on as it is.
+func (p plainJSON) Write(b []byte) (int, error) {
+	if _, err := p.w.Write(escapeJSON(b)); err != nil {
+		return 0, err
+	}
+	return len(b), nil
+}
+
+// escapeJSON escapes what steers a terminal. In valid JSON such characters are within a text only.
+func escapeJSON(b []byte) []byte {
+	if !slices.ContainsFunc(b, func(c byte) bool { return c >= 0x7f }) { // most lines of a log
+		return b
+	}
+	out := make([]byte, 0, len(b)+64)
+	for i := 0; i < len(b); {
+		r, n := utf8.DecodeRune(b[i:])
+		switch {
+		case !steers(r):
+			out = append(out, b[i:i+n]...)
+		case r > 0xffff: // RFC 8259 section 7: a pair of surrogates
+			high, low := utf16.EncodeRune(r)
+			out = fmt.Appendf(out, `\u%04x\u%04x`, high, low)
+		default:
+			out = fmt.Appendf(out, `\u%04x`, r)
+		}
+		i += n
+	}
+	return out
+}
+
+// steers reports whether a character above ASCII's own controls changes how a terminal shows what stands around it: DEL,
+// the C1 controls, the separators of lines and paragraphs, and the formats (category Cf), which turn directions or hide.
+func steers(r rune) bool {
+	return r >= 0x7f && (r < 0xa0 || r == 0x2028 || r == 0x2029 || r > 0xa0 && unicode.Is(unicode.Cf, r))
 }
 
 // printTable writes rows for people, in columns.
@@ -98,34 +143,4 @@ func orEmpty[T any](items []T) []T {
 		return []T{}
 	}
 	return items
-}
-
-// readLine reads one line of at most limit bytes, without its end.
-func readLine(r io.Reader, limit int64) (string, error) {
-	b, err := io.ReadAll(io.LimitReader(r, limit+1))
-	if err != nil {
-		return "", fmt.Errorf("read standard input: %w", err)
-	}
-	if int64(len(b)) > limit {
-		return "", usage("standard input is longer than %d bytes", limit)
-	}
-	line := strings.TrimSuffix(strings.TrimSuffix(string(b), "\n"), "\r")
-	if strings.ContainsAny(line, "\n") {
-		return "", usage("standard input holds more than one line: give exactly one")
-	}
-	return line, nil
-}
-
-// confirm asks a person before something that cannot be undone. A program that reads no terminal is not asked.
-func (a *app) confirm(yes bool, question string) error {
-	if yes || !isTerminal(a.stdin) {
-		return nil
-	}
-	_, _ = fmt.Fprintf(a.stderr, "%s Type yes to go on: ", question)
-	var answer string
-	_, _ = fmt.Fscanln(a.stdin, &answer)
-	if answer != "yes" {
-		return fmt.Errorf("nothing was done: the answer was not yes")
-	}
-	return nil
 }

@@ -163,11 +163,11 @@ func TestL3_no_line_can_be_forged(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, "", "HANDSTAMP_LOG_LEVEL=debug")
 	s.start()
-	evil := "evil\u2028\u0085\x1b[31m{\"level\":\"ERROR\"}"
+	evil := "evil\u2028\u0085\u009b\u202e\x7f\x1b[31m{\"level\":\"ERROR\"}"
 	body, _ := json.Marshal(map[string]any{"email": "ada@example.com", "password": goodPassword, "transport": "bearer"})
 	r, _ := http.NewRequest("POST", "http://"+s.addr+"/v1/signup", bytes.NewReader(body))
 	r.Header.Set("Content-Type", "application/json")
-	r.Header["User-Agent"] = []string{"evil\u2028\u0085{\"level\":\"ERROR\"}"}
+	r.Header["User-Agent"] = []string{"evil\u2028\u0085\u009b\u202e{\"level\":\"ERROR\"}"}
 	answer, err := http.DefaultClient.Do(r)
 	if err != nil {
 		t.Fatal(err)
@@ -176,10 +176,15 @@ func TestL3_no_line_can_be_forged(t *testing.T) {
 	if answer.StatusCode != http.StatusCreated {
 		t.Fatalf("sign-up = %d", answer.StatusCode)
 	}
+	if list := s.must("session", "list", "--json"); !strings.Contains(list, `evil\u2028\u0085\u009b\u202e{`) {
+		t.Errorf("session list --json: %s", list)
+	}
 	s.must("session", "revoke", "--user", "ada@example.com", "--reason", evil+"\nforged")
-	for _, args := range [][]string{{"session", "list"}, {"audit", "list"}, {"user", "show", "ada@example.com"}} {
+	for _, args := range [][]string{
+		{"session", "list"}, {"session", "list", "--json"}, {"audit", "list"}, {"audit", "list", "--json"}, {"user", "show", "ada@example.com"},
+	} {
 		out := s.must(args...)
-		if strings.ContainsAny(out, "\x1b\u2028\u0085") || strings.Contains(out, "\nforged") {
+		if strings.ContainsAny(out, "\x1b\x7f\u2028\u0085\u009b\u202e") || strings.Contains(out, "\nforged") {
 			t.Errorf("%v: %q", args, out)
 		}
 	}
@@ -191,7 +196,7 @@ func TestL3_no_line_can_be_forged(t *testing.T) {
 		t.Error(err)
 	}
 	for line := range strings.Lines(s.stderr.String()) {
-		if !json.Valid([]byte(line)) || strings.ContainsAny(line, "\u2028\u0085\x1b") {
+		if !json.Valid([]byte(line)) || strings.ContainsAny(line, "\u2028\u0085\u009b\u202e\x7f\x1b") {
 			t.Errorf("a line of the log is %q", line)
 		}
 	}

@@ -111,12 +111,13 @@ type servers struct {
 }
 
 func newServers(cfg *config.Config, l listeners, f entrance, log *slog.Logger) (*servers, error) {
-	limit := newConnLimit(l.public, maxConnections())
-	s := &servers{log: log, listeners: listeners{public: limit, ops: newConnLimit(l.ops, maxOpsConnections)}, stopTLS: func() {}}
+	limit, opsLimit := newConnLimit(l.public, maxConnections()), newConnLimit(l.ops, maxOpsConnections)
+	s := &servers{log: log, listeners: listeners{public: limit, ops: opsLimit}, stopTLS: func() {}}
 	s.public = httpServer(f.handler(writeTimeout(cfg)-time.Second), writeTimeout(cfg), log)
 	s.public.ConnState = limit.note
 	s.public.RegisterOnShutdown(f.api.EndStreams) // they have no end of their own
 	s.ops = httpServer(withDeadline(f.api.Ops(), leastWriteTimeout-time.Second), leastWriteTimeout, log)
+	s.ops.ConnState = opsLimit.note
 	if cfg.TLS.Cert == "" {
 		return s, nil
 	}

@@ -240,6 +240,34 @@ func TestCommand_revokes_a_key_of_a_running_server(t *testing.T) {
 	}
 }
 
+// An unknown id among those that end does not keep what was ended from being waited for and said.
+func TestCommand_waits_for_what_was_ended_beside_a_failure(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "")
+	s.start()
+	const unknown = "ses_01h2xcejqtf2nbrexx3vqjhp41"
+	for n, args := range [][]string{{"--json"}, {}} {
+		g := s.signUp(fmt.Sprintf("u%d@example.com", n), "hybrid")
+		code, out, errs := s.run("", append([]string{"session", "revoke", unknown, g.Session.ID, "--wait"}, args...)...)
+		if got := s.check(g.Access); got != http.StatusUnauthorized {
+			t.Errorf("check = %d after --wait returned", got)
+		}
+		if code != exitFailure || errs != "handstamp: there is no session "+unknown+" (1 other ended): see handstamp session list\n" {
+			t.Errorf("exit %d, %q", code, errs)
+		}
+		if len(args) == 0 && !strings.Contains(out, "1 session ended (event ") || len(args) == 0 && !strings.Contains(out, "applied by 1 of 1 verifiers") {
+			t.Errorf("said %q", out)
+		}
+		var done outcome
+		if err := json.Unmarshal([]byte(out), &done); len(args) > 0 && (err != nil || done.Revoked != 1 || done.Applied != "fleet" || done.Event == 0 || done.Verifiers == nil || *done.Verifiers != 1) {
+			t.Errorf("%v: said %s", err, out)
+		}
+	}
+	if code, out, _ := s.run("", "session", "revoke", unknown, "--wait", "--json"); code != exitFailure || out != "" {
+		t.Errorf("nothing was ended: exit %d, %q", code, out)
+	}
+}
+
 // Sessions in the server's memory are ended from the command line by user, and are gone after a restart.
 func TestServe_sessions_in_memory(t *testing.T) {
 	t.Parallel()

@@ -34,13 +34,13 @@ func viewServiceKey(k handstamp.ServiceKey) serviceKeyView {
 }
 
 type serviceKeyAddCmd struct {
-	Named      string        `arg:"" optional:"" name:"name" help:"What the program is called, for people."`
-	Granted    []string      `arg:"" optional:"" name:"permissions" help:"What it may do: resource:action, resource:*, a dotted name, or *."`
-	Name       string        `name:"name" placeholder:"NAME" help:"The same as a flag."`
-	Permission []string      `placeholder:"PERMISSION" help:"The same as a flag, repeatable."`
-	ExpiresIn  time.Duration `placeholder:"DURATION" help:"End of the key from now, such as 720h; default never."`
-	ExpiresAt  time.Time     `placeholder:"TIME" help:"End of the key, such as 2030-01-01T00:00:00Z."`
-	JSON       bool          `name:"json" help:"Print JSON."`
+	Named      string         `arg:"" optional:"" name:"name" help:"What the program is called, for people."`
+	Granted    []string       `arg:"" optional:"" name:"permissions" help:"What it may do: resource:action, resource:*, a dotted name, or *."`
+	Name       string         `name:"name" placeholder:"NAME" help:"The same as a flag."`
+	Permission []string       `placeholder:"PERMISSION" help:"The same as a flag, repeatable."`
+	ExpiresIn  *time.Duration `placeholder:"DURATION" help:"End of the key from now, such as 720h; default never."`
+	ExpiresAt  time.Time      `placeholder:"TIME" help:"End of the key, such as 2030-01-01T00:00:00Z."`
+	JSON       bool           `name:"json" help:"Print JSON."`
 }
 
 // Run makes a key. The secret is the only line on standard output, so that a script can take it from there.
@@ -81,12 +81,13 @@ func (c *serviceKeyAddCmd) wanted(now time.Time) (account.NewServiceKey, error) 
 	switch {
 	case len(n.Permissions) == 0:
 		return n, usage("say what the key may do: handstamp service-key add NAME PERMISSION...")
-	case c.ExpiresIn < 0:
+	case c.ExpiresIn == nil:
+	case *c.ExpiresIn <= 0: // 0 is no way to say never
 		return n, usage("--expires-in is a time from now, such as 720h")
-	case c.ExpiresIn > 0 && !c.ExpiresAt.IsZero():
+	case !c.ExpiresAt.IsZero():
 		return n, usage("give --expires-in or --expires-at, not both")
-	case c.ExpiresIn > 0:
-		n.ExpiresAt = now.Add(c.ExpiresIn)
+	default:
+		n.ExpiresAt = now.Add(*c.ExpiresIn)
 	}
 	return n, checkPermissions(n.Permissions)
 }

@@ -114,7 +114,7 @@ func (c *sessionRevokeCmd) Run(ctx context.Context, a *app) error {
 	whose := "ended"
 	switch {
 	case c.All:
-		if err := a.confirm(c.Yes, "This logs everybody out."); err != nil {
+		if err := a.confirm(ctx, c.Yes, "This logs everybody out."); err != nil {
 			return err
 		}
 		whose = "ended: everybody is logged out"
@@ -129,17 +129,18 @@ func (c *sessionRevokeCmd) Run(ctx context.Context, a *app) error {
 	default:
 		ended, err = t.endSessions(ctx, ids, opt)
 	}
-	if err != nil {
+	if len(ended) == 0 {
 		return err
 	}
-	out, err := t.settle(ctx, c.Wait, ended...)
-	if err != nil {
-		return err
+	// What was ended is waited for and said, whatever became of the rest.
+	out, unwaited := t.settle(ctx, c.Wait, ended...)
+	if unwaited != nil {
+		return errors.Join(err, unwaited)
 	}
 	if c.JSON {
-		return a.printJSON(out)
+		return errors.Join(err, a.printJSON(out))
 	}
-	return a.say("%s", out.words(count(out.Revoked, out.More, "session", "sessions")+" "+whose))
+	return errors.Join(err, a.say("%s", out.words(count(out.Revoked, out.More, "session", "sessions")+" "+whose)))
 }
 
 func (c *sessionRevokeCmd) check() ([]handstamp.SessionID, error) {
@@ -166,28 +167,35 @@ func (c *sessionRevokeCmd) check() ([]handstamp.SessionID, error) {
 	return ids, nil
 }
 
-func one(e handstamp.Ended, err error) ([]handstamp.Ended, error) { return []handstamp.Ended{e}, err }
+func one(e handstamp.Ended, err error) ([]handstamp.Ended, error) {
+	if err != nil {
+		return nil, err
+	}
+	return []handstamp.Ended{e}, nil
+}
 
-// endSessions ends each of them. An id without a record stops it only after the others were tried.
+// endSessions ends each of them, and returns what was ended beside an error as well. An id without a record stops it
+// only after the others were tried.
 func (t *tool) endSessions(ctx context.Context, ids []handstamp.SessionID, opt handstamp.EndOptions) ([]handstamp.Ended, error) {
 	if err := t.elsewhere(); err != nil {
 		return nil, err
 	}
 	var ended []handstamp.Ended
 	var unknown []string
+	others := func() string { return count(len(ended), false, "other", "others") }
 	for _, sid := range ids {
 		e, err := t.auth.EndSession(ctx, sid, opt)
 		switch {
 		case errors.Is(err, handstamp.ErrNotFound):
 			unknown = append(unknown, string(sid))
 		case err != nil:
-			return nil, fmt.Errorf("end %s: %w", sid, err)
+			return ended, fmt.Errorf("end %s (%s ended): %w", sid, others(), err)
 		default:
 			ended = append(ended, e)
 		}
 	}
 	if len(unknown) > 0 {
-		return nil, fmt.Errorf("there is no session %s (%d others ended): see handstamp session list", strings.Join(unknown, ", "), len(ended))
+		return ended, fmt.Errorf("there is no session %s (%s ended): see handstamp session list", strings.Join(unknown, ", "), others())
 	}
 	return ended, nil
 }

@@ -41,7 +41,7 @@ func (a *app) logger(cfg *config.Config) *slog.Logger {
 	if cfg.Log.Format == config.LogText || cfg.Log.Format == config.LogAuto && isTerminal(a.stderr) {
 		return slog.New(slog.NewTextHandler(a.stderr, opt))
 	}
-	return slog.New(slog.NewJSONHandler(a.stderr, opt))
+	return slog.New(slog.NewJSONHandler(plainJSON{a.stderr}, opt))
 }
 
 // redact is the last line of defence of the log. Secrets have types that hide themselves; this is for a text that holds

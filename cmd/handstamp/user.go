@@ -62,7 +62,7 @@ func (c *userAddCmd) Run(ctx context.Context, a *app) error {
 	}
 	var typed string
 	if c.PasswordStdin {
-		if typed, err = a.password(); err != nil {
+		if typed, err = a.password(ctx); err != nil {
 			return err
 		}
 	}
@@ -76,21 +76,19 @@ func (c *userAddCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	if err := t.warnRoles(ctx, a, user.Roles); err != nil {
-		return err
-	}
+	unread := t.warnRoles(ctx, a, user.Roles) // the user is made, and its id is the answer all the same
 	if typed == "" {
 		a.note("This user has no password yet: handstamp user password %s --password-stdin", user.Email)
 	}
 	if c.JSON {
-		return a.printJSON(viewUser(user))
+		return errors.Join(a.printJSON(viewUser(user)), unread)
 	}
-	return a.say("%s", user.ID)
+	return errors.Join(a.say("%s", user.ID), unread)
 }
 
 // password reads a password as a person typed or a program wrote it: one line, nothing trimmed.
-func (a *app) password() (string, error) {
-	typed, err := readLine(a.stdin, maxLine)
+func (a *app) password(ctx context.Context) (string, error) {
+	typed, err := readLine(ctx, a.stdin, maxLine)
 	if err == nil && typed == "" {
 		err = usage("--password-stdin: standard input is empty: write the password there, one line")
 	}
@@ -269,7 +267,7 @@ func (c *userDeleteCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	if err := a.confirm(c.Yes, fmt.Sprintf("This deletes %s (%s) for good.", user.Email, user.ID)); err != nil {
+	if err := a.confirm(ctx, c.Yes, fmt.Sprintf("This deletes %s (%s) for good.", user.Email, user.ID)); err != nil {
 		return err
 	}
 	ended, err := t.accounts.Delete(ctx, user.ID, cliEnd(""))

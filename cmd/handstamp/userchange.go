@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -44,13 +45,12 @@ func (c *userRolesCmd) Run(ctx context.Context, a *app) error {
 		if err != nil {
 			return notFound(err, "this user was deleted")
 		}
-		if err := t.warnRoles(ctx, a, roles); err != nil {
-			return err
-		}
+		unread := t.warnRoles(ctx, a, roles) // what was done is waited for all the same
 		if !c.JSON {
-			return t.finish(ctx, a, fmt.Sprintf("%s has the roles %s", u, wordsOf(roles)), c.Wait, ended)
+			return errors.Join(t.finish(ctx, a, fmt.Sprintf("%s has the roles %s", u, wordsOf(roles)), c.Wait, ended), unread)
 		}
-		if _, err := t.settle(ctx, c.Wait, ended); err != nil {
+		_, unwaited := t.settle(ctx, c.Wait, ended)
+		if err := errors.Join(unwaited, unread); err != nil {
 			return err
 		}
 	}
@@ -91,7 +91,7 @@ type userPasswordCmd struct {
 
 // Run sets a password.
 func (c *userPasswordCmd) Run(ctx context.Context, a *app) error {
-	typed, err := a.password()
+	typed, err := a.password(ctx)
 	if err != nil {
 		return err
 	}

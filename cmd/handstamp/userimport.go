@@ -60,7 +60,7 @@ Exit codes: 0 every line is a user now (with --dry-run: would be), 1 some lines 
 
 // Run imports users.
 func (c *userImportCmd) Run(ctx context.Context, a *app) error {
-	opt, err := c.options(a)
+	opt, err := c.options(ctx, a)
 	if err != nil {
 		return err
 	}
@@ -106,7 +106,7 @@ func (c *userImportCmd) Run(ctx context.Context, a *app) error {
 }
 
 // options reads the flags.
-func (c *userImportCmd) options(a *app) (importer.Options, error) {
+func (c *userImportCmd) options(ctx context.Context, a *app) (importer.Options, error) {
 	opt := importer.Options{
 		DryRun: c.DryRun, Client: cliClient(), MaxProblems: maxReported,
 		CheckHash: func(stored string) error { _, _, err := password.Inspect(stored); return err },
@@ -122,7 +122,7 @@ func (c *userImportCmd) options(a *app) (importer.Options, error) {
 		return opt, usage("--format: %q is not known: write jsonl or csv", short(c.Format))
 	}
 	if c.FirebaseSignerKeyFile == "" {
-		if c.FirebaseSaltSeparator != "" {
+		if c.FirebaseSaltSeparator != "" || c.FirebaseRounds != firebaseRounds || c.FirebaseMemCost != firebaseMemCost {
 			return opt, usage("hashes of Firebase need --firebase-signer-key-file")
 		}
 		opt.JoinSalt = func(string, string) (string, error) {
@@ -130,17 +130,23 @@ func (c *userImportCmd) options(a *app) (importer.Options, error) {
 		}
 		return opt, nil
 	}
-	firebase, err := c.firebase(a)
+	firebase, err := c.firebase(ctx, a)
 	opt.JoinSalt = firebase.Stored
 	return opt, err
 }
+
+// What the two parameters are that have defaults, as the flags say.
+const (
+	firebaseRounds  = 8
+	firebaseMemCost = 14
+)
 
 // maxSignerKey is the longest file with a signer key, in bytes.
 const maxSignerKey = 1024
 
 // firebase reads the parameters of the project. The signer key is a secret, and what is on a command line every user of
 // the machine can read: it comes from a file.
-func (c *userImportCmd) firebase(a *app) (password.Firebase, error) {
+func (c *userImportCmd) firebase(ctx context.Context, a *app) (password.Firebase, error) {
 	f := password.Firebase{SaltSeparator: c.FirebaseSaltSeparator, Rounds: c.FirebaseRounds, MemCost: c.FirebaseMemCost}
 	var in io.Reader = a.stdin
 	if c.FirebaseSignerKeyFile != "-" {
@@ -153,7 +159,10 @@ func (c *userImportCmd) firebase(a *app) (password.Firebase, error) {
 	} else if c.File == "-" {
 		return f, usage("standard input cannot be the users and the signer key at once: give one of them as a file")
 	}
-	b, err := io.ReadAll(io.LimitReader(in, maxSignerKey+1))
+	b, err := readAll(ctx, in, maxSignerKey+1)
+	if ctx.Err() != nil {
+		return f, context.Cause(ctx)
+	}
 	if err != nil {
 		return f, usage("--firebase-signer-key-file: %s", rule(err))
 	}
@@ -198,18 +207,6 @@ func (c *userImportCmd) open(a *app) (io.ReadCloser, int64, error) {
 	}
 	_ = f.Close()
 	return nil, 0, err
-}
-
-// interruptible is a reader that ends with ctx, also while nothing comes: standard input may be a person or a program
-// that waits.
-func interruptible(ctx context.Context, r io.Reader) *io.PipeReader {
-	out, in := io.Pipe()
-	go func() {
-		_, err := io.Copy(in, r)
-		_ = in.CloseWithError(err) // nil is the end of the file
-	}()
-	context.AfterFunc(ctx, func() { _ = in.CloseWithError(context.Cause(ctx)) })
-	return out
 }
 
 // failed says what to do after an import that did not come to its end.

@@ -47,7 +47,7 @@ func (a *app) welcome(ctx context.Context, cfg *config.Config, e *engine, l list
 
 // odd notes what works and is probably not meant.
 func (a *app) odd(cfg *config.Config, l listeners, log *slog.Logger) {
-	if cfg.InsecureHTTP {
+	if cfg.PlainHTTP() && !cfg.Loopback() {
 		log.Warn("insecure_http: clients reach this server without encryption; whoever is on the way can read their credentials")
 	}
 	_, port, err := net.SplitHostPort(l.public.Addr().String())
@@ -56,9 +56,6 @@ func (a *app) odd(cfg *config.Config, l listeners, log *slog.Logger) {
 	}
 	if cfg.TLS.Cert != "" && cfg.PlainHTTP() {
 		log.Warn("tls.cert is set but public_url is plain http: clients will not find the server there", "public_url", cfg.PublicURL.String())
-	}
-	if cfg.Origin("near_cache.memory") != config.OriginDefault {
-		log.Warn("near_cache.memory has no effect: this version has no such cache")
 	}
 }
 

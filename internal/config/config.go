@@ -62,6 +62,7 @@ type Config struct {
 	Log            Log
 	OTel           OTel
 
+	file    string // path of the configuration file that was read
 	origins map[string]Origin
 	files   map[string]string // key of a secret → path it was read from
 }

@@ -36,6 +36,7 @@ func (l *loader) readFile(fromEnv string) {
 		l.fileMistake(path, "is larger than 1 MiB and so is no configuration")
 		return
 	}
+	l.config.file = path
 	f := tomlFile{loader: l, path: path}
 	f.read(data)
 }

@@ -11,7 +11,7 @@ import (
 // gets. In one text: Handstamp-User=Remote-User,Handstamp-Email=Remote-Email.
 func headers(field func(*Config) *map[string]string) kind {
 	return kind{
-		name: "map", limits: "of " + or(emittedHeaders()) + " to other names", accept: accept{table: true},
+		name: "map", limits: "of " + or(emittedHeaders()) + " to other names, of letters, digits and -", accept: accept{table: true},
 		set: func(c *Config, v value) problems {
 			pairs, bad := v.pairs, problems(nil)
 			if v.form != formPairs {
@@ -66,8 +66,13 @@ func renameHeaders(pairs map[string]string) (map[string]string, problems) {
 			bad = append(bad, "renames "+ours+" twice: keep one")
 			continue
 		}
-		if !isToken(to) || ownHeader(http.CanonicalHeaderKey(to)) {
-			bad = append(bad, "gives "+ours+" a name that is no header name or has another meaning in HTTP: use one such as Remote-User")
+		if !headerName(to) {
+			bad = append(bad, "gives "+ours+" a name that is not made of letters, digits and - alone: "+
+				"not every proxy passes such a header on, and some take it for another one; use one such as Remote-User")
+			continue
+		}
+		if ownHeader(http.CanonicalHeaderKey(to)) {
+			bad = append(bad, "gives "+ours+" a name that has another meaning in HTTP: use one such as Remote-User")
 			continue
 		}
 		names[ours] = http.CanonicalHeaderKey(to)
@@ -85,14 +90,11 @@ func renameHeaders(pairs map[string]string) (map[string]string, problems) {
 	return names, bad
 }
 
-// isToken is the grammar of a header's name, RFC 9110 section 5.6.2.
-func isToken(name string) bool {
-	for _, r := range name {
-		if !isAlnum(r) && !strings.ContainsRune("!#$%&'*+-.^_`|~", r) {
-			return false
-		}
-	}
-	return name != ""
+// headerName accepts the letters, digits and hyphens that every proxy passes on, of what RFC 9110 section 5.6.2 permits.
+// An underscore is refused: proxies and application servers take Remote_User and Remote-User for one header, so a client
+// that writes the other spelling, which nobody deletes, would be whoever it likes.
+func headerName(name string) bool {
+	return name != "" && !strings.ContainsFunc(name, func(r rune) bool { return !isAlnum(r) && r != '-' })
 }
 
 // emittedHeaders are the headers of a check's answer.

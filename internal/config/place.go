@@ -3,18 +3,22 @@ package config
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // CheckPlaces looks at who else on this machine may use the files that a server
-// with this configuration rests on: the data directory, the database, the files
-// of secrets and the TLS key. It changes nothing.
+// with this configuration rests on: the configuration file itself, the data
+// directory, the database, the files of secrets and the TLS key. It changes
+// nothing.
 //
 // What every user may write to is an error: they could put a database or a
-// secret of theirs there. What a group may write to, or others may read that
-// holds a secret, is a warning, since secrets are handed to containers in files
-// that are open to all who are inside. What is not there yet is no fault.
+// secret of theirs there, or name one in the configuration file. What a group
+// may write to, or others may read that holds a secret, is a warning, since
+// secrets are handed to containers in files that are open to all who are
+// inside. What is not there yet is no fault.
 func CheckPlaces(c *Config) ([]Warning, error) {
 	if c == nil {
 		return nil, errors.New("check places: no configuration")
@@ -24,8 +28,11 @@ func CheckPlaces(c *Config) ([]Warning, error) {
 		secret    bool
 	}
 	places := []place{
-		{"secret_file", c.files["secret"], true},
+		{"configuration file", c.file, c.FileHoldsSecret()},
 		{"tls.key", c.TLS.Key, true},
+	}
+	for _, key := range slices.Sorted(maps.Keys(c.files)) {
+		places = append(places, place{key + "_file", c.files[key], true})
 	}
 	if c.Database.Kind == KindSQLite {
 		places = append(places, place{"database", c.Database.Path, false}) // the store says who may read it

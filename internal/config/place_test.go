@@ -73,6 +73,76 @@ func TestL2_open_places(t *testing.T) {
 	}
 }
 
+// TestL2_open_configuration: whoever writes the configuration file, or a file that it takes a database from, chooses the
+// database. It counts however the file was found, and only what is in force makes it a secret.
+func TestL2_open_configuration(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("modes mean nothing here")
+	}
+	for _, tt := range []struct {
+		name, text       string
+		mode, other      os.FileMode
+		warning, refusal string
+	}{
+		{"nothing secret, for all to read", "", 0o644, 0o600, "", ""},
+		{"a group writes", "", 0o660, 0o600, "configuration file: the group may write", ""},
+		{"all write", "", 0o666, 0o600, "", "configuration file: every user may write"},
+		{"a secret for all to read", "secret = \"" + goodSecret + "\"\n", 0o644, 0o600, "configuration file: every user may read", ""},
+		{"a password for all to read", "database = \"postgres://u:hunter22@h/d\"\n", 0o644, 0o600, "configuration file: every user may read", ""},
+		{"a secret for its owner", "secret = \"" + goodSecret + "\"\n", 0o600, 0o600, "", ""},
+		{"a file with a secret", "secret_file = \"OTHER\"\n", 0o644, 0o600, "", ""},
+		{"a file with a database that all may write", "database_file = \"OTHER\"\n", 0o644, 0o666, "", "database_file: every user may write"},
+		{"a file with a database that all may read", "database_file = \"OTHER\"\n", 0o644, 0o644, "database_file: every user may read", ""},
+	} {
+		for _, way := range []string{"named", "environment", "directory"} {
+			t.Run(tt.name+", "+way, func(t *testing.T) {
+				dir := t.TempDir()
+				path, other := filepath.Join(dir, DefaultFile), filepath.Join(dir, "other")
+				content := goodSecret
+				if strings.Contains(tt.text, "database_file") {
+					content = "postgres://u:hunter22@h/d"
+				}
+				for p, f := range map[string]struct {
+					text string
+					mode os.FileMode
+				}{path: {strings.ReplaceAll(tt.text, "OTHER", other), tt.mode}, other: {content, tt.other}} {
+					if err := os.WriteFile(p, []byte(f.text), 0o600); err != nil {
+						t.Fatal(err)
+					}
+					if err := os.Chmod(p, f.mode); err != nil {
+						t.Fatal(err)
+					}
+				}
+				src := map[string]Sources{
+					"named": {File: path}, "environment": {Environ: []string{"HANDSTAMP_CONFIG=" + path}}, "directory": {Dir: dir},
+				}[way]
+				src.Flags = map[string]string{"data-dir": filepath.Join(dir, "none")}
+				c, _, err := Load(src)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if c.File() != path {
+					t.Errorf("File = %q, want %q", c.File(), path)
+				}
+				warnings, err := CheckPlaces(c)
+				said := ""
+				for _, w := range warnings {
+					said += w.String() + "\n"
+				}
+				if tt.refusal == "" && err != nil || tt.refusal != "" && (err == nil || !strings.Contains(err.Error(), tt.refusal)) {
+					t.Errorf("CheckPlaces = %v, want %q", err, tt.refusal)
+				}
+				if tt.warning == "" && said != "" || !strings.Contains(said, tt.warning) || strings.Count(said, "\n") > 1 {
+					t.Errorf("warnings %q, want %q", said, tt.warning)
+				}
+			})
+		}
+	}
+	if c := mustLoad(t, Sources{}); c.File() != "" || c.FileHoldsSecret() {
+		t.Errorf("without a file: File = %q", c.File())
+	}
+}
+
 // TestP14_proxy_without_a_name: behind a TLS proxy that nobody named all clients are one. It is said once.
 func TestP14_proxy_without_a_name(t *testing.T) {
 	for text, want := range map[string]int{

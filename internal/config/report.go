@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 )
@@ -99,6 +100,19 @@ type Entry struct {
 // "environment NAME" or "flag --name"; "" if there is no such key. A secret that
 // was read from a file has the origin of the key that names the file.
 func (c *Config) Origin(key string) Origin { return c.origins[key] }
+
+// File returns the path of the configuration file that was read, however it was
+// named; "" if there is none.
+func (c *Config) File() string { return c.file }
+
+// FileHoldsSecret reports whether a secret that is in force is written into the
+// configuration file itself, which makes that file one. A secret in a file of
+// its own, which the configuration file names, is not.
+func (c *Config) FileHoldsSecret() bool {
+	return slices.ContainsFunc(c.Entries(), func(e Entry) bool {
+		return e.Secret && strings.HasPrefix(string(e.Origin), "file ") && c.files[e.Key] == "" && strings.Contains(e.Value, redacted)
+	})
+}
 
 // Entries returns every key with its effective value, in the order of [Keys].
 func (c *Config) Entries() []Entry {

@@ -50,7 +50,7 @@ func ruleTests() []ruleTest {
 		{key: "logout.clear_site_data", accepted: []string{"cache,cookies,storage"}, refused: []string{"storage", "*", "cache,executionContexts", ","}},
 		{key: "check.headers", accepted: []string{"Handstamp-User=Remote-User", "handstamp-user=X-User, Handstamp-Roles=X-Roles", "Handstamp-User=Handstamp-Roles,Handstamp-Roles=Handstamp-User"},
 			refused: []string{"Handstamp-User", "X-User=Remote-User", "Handstamp-User=", "Handstamp-User=a b", "Handstamp-User=a:b", "Handstamp-User=Set-Cookie", "Handstamp-User=access-control-allow-origin",
-				"Handstamp-User=X,Handstamp-Roles=x", "Handstamp-User=Handstamp-Roles", "Handstamp-User=A,Handstamp-User=B", "Handstamp-User=A,handstamp-user=B", "Handstamp-User=É"}},
+				"Handstamp-User=X,Handstamp-Roles=x", "Handstamp-User=Handstamp-Roles", "Handstamp-User=A,Handstamp-User=B", "Handstamp-User=A,handstamp-user=B", "Handstamp-User=É", "Handstamp-User=Remote_User", "Handstamp-User=X!", "Handstamp-User=X.Y", "Handstamp-Email=_"}},
 		{key: "token.algorithm", accepted: []string{"ES256", "EdDSA", "RS256", "HS256"}, refused: []string{"none", "es256", "ES384", "HS512"}},
 		{key: "token.access_ttl", accepted: []string{"1s", "1h"}, refused: []string{"1h1s", "999ms"}},
 		{key: "token.stateless_ttl", accepted: []string{"1s", "1h"}, refused: []string{"1h1s", "0s"}},
@@ -118,6 +118,19 @@ func TestLoad_says_why_null_is_no_origin(t *testing.T) {
 		got := mistakesOf(t, Sources{Environ: []string{"HANDSTAMP_ORIGINS=" + text}})
 		if len(got) != 1 || !strings.Contains(got[0].Text, "would let any page in") {
 			t.Errorf("origins = %s: %v, want the reason", text, got)
+		}
+	}
+}
+
+// Whoever gives a header a name with an underscore learns by the key and the place that no server would start with it.
+func TestLoad_says_which_header_names_there_are(t *testing.T) {
+	for _, src := range []Sources{
+		{Environ: []string{"HANDSTAMP_CHECK_HEADERS=Handstamp-User=Remote_User"}},
+		fromFile("[check.headers]\nHandstamp-User = \"Remote_User\"\n"),
+	} {
+		got := mistakesOf(t, src)
+		if len(got) != 1 || got[0].Key != "check.headers" || got[0].Where == "" || !strings.Contains(got[0].Text, "letters, digits and -") || strings.Contains(got[0].String(), "Remote_User") {
+			t.Errorf("%v, want one mistake of check.headers that says what a name is made of", got)
 		}
 	}
 }

@@ -75,6 +75,9 @@ const jump = 1 << 32
 
 var errNumbers = errors.New("the log has run out of numbers")
 
+// restoreTime is how long [Store.Restored] may take: it deletes the whole log.
+const restoreTime = 2 * time.Minute
+
 // Restored makes the log another one, as must be done after the database was put back from a backup or a standby was made
 // the primary that had not received everything, and before it is used: readers that know more recent events than this
 // database notice by the new id and start again, and nothing they copied counts. The log gets a new id, its numbers jump
@@ -84,7 +87,7 @@ var errNumbers = errors.New("the log has run out of numbers")
 // the audit log says so. It returns the head after that.
 func (s *Store) Restored(ctx context.Context, keepSessions bool, now time.Time) (revoke.Head, error) {
 	var head revoke.Head
-	err := s.do(ctx, func(u *unit) error {
+	err := s.doWithin(ctx, restoreTime, func(u *unit) error {
 		var before revoke.Head
 		if err := u.row(ctx, []statement{{query: lockLog}}, selectHead, nil, headInto(&before)...); err != nil {
 			return err
@@ -122,5 +125,6 @@ func (u *unit) restart(ctx context.Context, at uint64, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	return u.keep(ctx, statement{query: "DELETE FROM @events"}, statement{query: "SELECT pg_notify($1, '')", args: []any{u.s.opt.channel()}})
+	return u.keep(ctx, statement{query: "SELECT set_config('statement_timeout', $1, true)", args: []any{milliseconds(restoreTime)}},
+		statement{query: "DELETE FROM @events"}, statement{query: "SELECT pg_notify($1, '')", args: []any{u.s.opt.channel()}})
 }

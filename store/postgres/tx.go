@@ -63,7 +63,12 @@ func (s *Store) LoginWork() handstamp.UnitOfWork[login.Tx] {
 // do runs a unit. It begins again where another transaction got in the way, and where the connection turned out to be
 // dead before anything was done.
 func (s *Store) do(ctx context.Context, fn func(*unit) error) error {
-	deadline := time.Now().Add(s.limits.total)
+	return s.doWithin(ctx, s.limits.total, fn)
+}
+
+// doWithin is do for a unit that may take another time than others.
+func (s *Store) doWithin(ctx context.Context, most time.Duration, fn func(*unit) error) error {
+	deadline := time.Now().Add(most)
 	if caller, ok := ctx.Deadline(); ok && caller.Before(deadline) {
 		deadline = caller // a commit goes on beyond it, for as long as it is given, not for what the unit had left
 	}
