@@ -65,8 +65,9 @@ type Tx interface {
 	// PutUser creates (Version 0) or replaces by compare-and-swap (handstamp.ErrConflict). Email is unique
 	// (handstamp.ErrTaken). Roles and Disabled are not written: they are the subject's.
 	PutUser(ctx context.Context, u User) error
-	// DeleteUser removes the account, its credentials, and IP and UserAgent from the records of its sessions. The
-	// subject's row stays.
+	// DeleteUser removes the account, its credentials, and IP and UserAgent from the records of its sessions and from the
+	// entries of the audit log that are the user's own ([audit.Event.Whose]); a long history may be finished by
+	// [audit.Log.Sweep]. The subject's row stays.
 	DeleteUser(ctx context.Context, u handstamp.UserID) error
 	Credentials
 	Roles

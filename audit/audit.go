@@ -4,6 +4,7 @@
 package audit
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -13,7 +14,9 @@ import (
 // Kind says what happened. Applications may use kinds of their own, with a prefix of their own ("shop.order.cancelled").
 type Kind string
 
-// The kinds that Handstamp itself writes.
+// The kinds that Handstamp itself writes. There is none for a refresh that went well: it is one statement on one row, and
+// an entry would make two writes of it, for something that says no more than that the session lives. Refreshes that are
+// out of the ordinary are in the log.
 const (
 	SignUp           Kind = "signup"
 	LoginOK          Kind = "login.ok"
@@ -47,6 +50,13 @@ const (
 	// (damaged, or written there by somebody else): its owner cannot log in before a new password is set, and nobody
 	// else would notice.
 	PasswordUnusable Kind = "password.unusable"
+
+	// LoginThrottled says that attempts to log in are slowed down from now on, once for each time that this begins: not
+	// for each attempt that is refused, or who is refused could fill the log. Target is the user who was tried last, if
+	// there is one; the detail "limit" says what is used up, with a space between if it is more than one thing: "account"
+	// (strangers at that account), "known_network" (a network that logged in to the account before), "network" (one
+	// network, at whatever accounts) or "aside" (what is let through at an account although its limit is used up).
+	LoginThrottled Kind = "login.throttled"
 )
 
 // Event is one entry. The zero value of a field means "not known" or "does not apply".
@@ -60,8 +70,14 @@ type Event struct {
 	IP        string            // the client's address, as found by the rules for trusted proxies
 	UserAgent string            // as sent, cut to 512 bytes
 	RequestID string            // the header Request-Id of the answer
-	Detail    map[string]string // facts that help, never a secret
+	Detail    map[string]string // facts that help, never a secret, and nothing that must go when a user is deleted
 }
+
+// Whose is the one whose client IP and UserAgent speak of: the actor, or who was acted on where nobody is known to have
+// acted (whoever failed to log in may have been the user). When a user is deleted, stores take both out of all entries that
+// are theirs by this rule, and write none into later ones; the rest of an entry stays. What an administrator did to a user
+// is the administrator's.
+func (e Event) Whose() string { return cmp.Or(e.Actor, e.Target) }
 
 // Filter selects entries. Zero fields select everything.
 type Filter struct {
@@ -75,6 +91,7 @@ type Filter struct {
 type Log interface {
 	// List returns entries newest first; none is an empty slice and no error.
 	List(ctx context.Context, f Filter) ([]Event, error)
-	// Sweep deletes at most limit entries that are older than before and says how many it deleted.
+	// Sweep deletes at most limit entries that are older than before and says how many it deleted. It also goes on with
+	// entries of deleted users whose addresses are still to be taken out (see [Event.Whose]).
 	Sweep(ctx context.Context, before time.Time, limit int) (int, error)
 }

@@ -126,10 +126,10 @@ func (f *Flow) Login(ctx context.Context, a Attempt, start handstamp.StartOption
 // Prove runs an attempt up to the point where the credential is known to be right. The caller's own unit of work calls
 // [Proved.Settle] first.
 func (f *Flow) Prove(ctx context.Context, a Attempt, c handstamp.Client) (Proved, error) {
-	b, err := f.count(ctx, a.Account, networkOf(c))
+	b, err := f.count(ctx, a, c)
 	if err != nil {
 		// A refusal is not recorded: who is refused could fill the audit log at the speed of the network. The failures
-		// that used the budget up are in it.
+		// that used the budget up are in it, and that delays began.
 		return Proved{}, err
 	}
 	hurried, cancel := b.hurry(ctx)

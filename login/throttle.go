@@ -113,14 +113,15 @@ func (f *Flow) key(parts ...string) BudgetKey {
 // count charges an attempt before anything is looked up or hashed, in a transaction of its own: of many attempts at once
 // no more than the budget get through. A known pair of account and network is charged to its own budget only, so that
 // the failures of strangers never keep the owner out. What was counted here while the store could not count is charged
-// first, whether or not there is something left after that.
-func (f *Flow) count(ctx context.Context, account string, network netip.Prefix) (budgets, error) {
-	b := f.budgets(account, network)
+// first, whether or not there is something left after that. Where delays begin with that, it is in the audit log.
+func (f *Flow) count(ctx context.Context, a Attempt, c handstamp.Client) (budgets, error) {
+	b := f.budgets(a.Account, networkOf(c))
+	delays := beginning{attempt: a, client: c}
 	began, now := time.Now(), f.auth.Now()
 	own, debts := f.local.take(now, b.pair), f.local.take(now, b.account, b.network, b.aside)
 	var wait time.Duration
 	paid := false
-	err := f.store.LoginWork().Do(ctx, func(tx Tx) error {
+	chargeOne := func(tx Tx) error {
 		wait, paid, b.known, b.charged = 0, false, false, nil
 		if err := pay(ctx, tx, now, own); err != nil {
 			return err
@@ -140,6 +141,13 @@ func (f *Flow) count(ctx context.Context, account string, network netip.Prefix) 
 		paid = true
 		wait, err = f.countStranger(ctx, tx, &b, pair, now)
 		return err
+	}
+	err := delays.do(ctx, f.store, func(tx Tx) error {
+		w := watch(tx, now)
+		if err := chargeOne(w); err != nil {
+			return err
+		}
+		return delays.note(ctx, f, w, b)
 	})
 	if err != nil {
 		f.local.giveBack(now, own)

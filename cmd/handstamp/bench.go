@@ -225,7 +225,7 @@ func (b *bench) one(ctx context.Context, name string) error {
 }
 
 // steps measures steps one after the other.
-func (b *bench) steps(ctx context.Context, steps []step) error {
+func (b *bench) steps(ctx context.Context, steps []trial) error {
 	for n, s := range steps {
 		b.bar.show(fmt.Sprintf("%s (%d of %d)", s, n+1, len(steps)), s.length)
 		m, err := measure(ctx, s)

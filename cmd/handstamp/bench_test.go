@@ -172,7 +172,7 @@ func TestBench_counts_errors(t *testing.T) {
 	t.Parallel()
 	var calls atomic.Int64
 	broken := errors.New("it is broken")
-	s := step{name: "check", form: "token", over: overHTTP, from: fromStore, atOnce: 1, length: 10 * time.Second}
+	s := trial{name: "check", form: "token", over: overHTTP, from: fromStore, atOnce: 1, length: 10 * time.Second}
 	s.worker = func(int) func(context.Context) error {
 		return func(context.Context) error {
 			if calls.Add(1)%2 == 1 {
@@ -188,7 +188,7 @@ func TestBench_counts_errors(t *testing.T) {
 	if m.failed() == nil || !strings.Contains(m.failed().Error(), "check of the form token over HTTP by a look-up: 100 of 200 calls failed, the first with: it is broken") {
 		t.Error(m.failed())
 	}
-	good := drive(t.Context(), step{atOnce: 3, least: 7, worker: func(int) func(context.Context) error {
+	good := drive(t.Context(), trial{atOnce: 3, least: 7, worker: func(int) func(context.Context) error {
 		return func(context.Context) error { return nil }
 	}})
 	if good.failed() != nil || good.times.count != 21 {
@@ -209,7 +209,7 @@ func TestBench_interrupted_step(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancelCause(t.Context())
 	var calls atomic.Int64
-	m, err := measure(ctx, step{atOnce: 1, length: time.Hour, worker: func(int) func(context.Context) error {
+	m, err := measure(ctx, trial{atOnce: 1, length: time.Hour, worker: func(int) func(context.Context) error {
 		return func(ctx context.Context) error {
 			if calls.Add(1) == 3 {
 				cancel(errTaken)
@@ -220,7 +220,7 @@ func TestBench_interrupted_step(t *testing.T) {
 	if m != nil || !errors.Is(err, errTaken) || calls.Load() != 3 {
 		t.Errorf("%+v, %v after %d calls", m, err, calls.Load())
 	}
-	cut := drive(ctx, step{atOnce: 2, least: 1, worker: func(int) func(context.Context) error {
+	cut := drive(ctx, trial{atOnce: 2, least: 1, worker: func(int) func(context.Context) error {
 		return func(ctx context.Context) error { return ctx.Err() }
 	}})
 	if cut.errors != 0 || cut.times.count != 0 {

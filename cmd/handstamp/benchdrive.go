@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// step is one thing that is measured.
-type step struct {
+// trial is one thing that is measured.
+type trial struct {
 	name string // check, login, refresh or hash
 	form string // session, token or hybrid; empty where that makes no difference
 	over string // overProcess or overHTTP
@@ -32,7 +32,7 @@ const (
 
 // measured is what came of a step.
 type measured struct {
-	step    step
+	step    trial
 	times   times
 	errors  uint64
 	first   error // of them
@@ -56,7 +56,7 @@ func (m *measured) failed() error {
 }
 
 // String names a step for people.
-func (s step) String() string {
+func (s trial) String() string {
 	text := s.name
 	if s.name == loginHash {
 		text = "hash of a login"
@@ -74,10 +74,10 @@ func (s step) String() string {
 }
 
 // warmUp is how long a step runs before it is measured: connections are opened, memory is filled.
-func (s step) warmUp() time.Duration { return s.length / 5 }
+func (s trial) warmUp() time.Duration { return s.length / 5 }
 
 // measure runs a step. An error means that it was interrupted; calls that fail are counted.
-func measure(ctx context.Context, s step) (*measured, error) {
+func measure(ctx context.Context, s trial) (*measured, error) {
 	warm := s
 	warm.length, warm.least = s.warmUp(), 1
 	drive(ctx, warm)
@@ -89,7 +89,7 @@ func measure(ctx context.Context, s step) (*measured, error) {
 }
 
 // drive lets the workers of a step call until its time is over.
-func drive(ctx context.Context, s step) *measured {
+func drive(ctx context.Context, s trial) *measured {
 	shares := make([]measured, s.atOnce)
 	var workers sync.WaitGroup
 	began := time.Now()
@@ -113,7 +113,7 @@ const enoughErrors = 100
 
 // work is one worker. The end of a call is the beginning of the next one, so that the clock is read once for each: a check
 // from memory takes little longer than that.
-func (s step) work(ctx context.Context, n int, into *measured) {
+func (s trial) work(ctx context.Context, n int, into *measured) {
 	call := s.worker(n)
 	at := time.Now()
 	end := at.Add(s.length)

@@ -162,7 +162,7 @@ func (b *bench) hashes(ctx context.Context, p password.Params, length time.Durat
 	if err != nil {
 		return nil, err
 	}
-	return measure(ctx, step{
+	return measure(ctx, trial{
 		name: "hash", over: overProcess, atOnce: atOnce, length: length, least: leastHashes,
 		worker: func(int) func(context.Context) error {
 			return func(ctx context.Context) error { return verified(hasher.Verify(ctx, stored, secret)) }

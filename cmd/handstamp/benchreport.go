@@ -146,7 +146,7 @@ func (r *benchReport) printSteps(a *app, name string) error {
 }
 
 // asked says how a step asks, for people.
-func asked(s step) string {
+func asked(s trial) string {
 	switch {
 	case s.name == loginHash:
 		return "only the hash"

@@ -32,7 +32,7 @@ func (r *rig) start(ctx context.Context, n int, mode handstamp.Mode) (handstamp.
 }
 
 // checks are the steps of bench check.
-func (b *bench) checks(ctx context.Context, mode handstamp.Mode) ([]step, error) {
+func (b *bench) checks(ctx context.Context, mode handstamp.Mode) ([]trial, error) {
 	b.bar.say("check: starting sessions of the form " + string(mode))
 	texts := make([]string, checkSessions)
 	for n := range texts {
@@ -42,10 +42,10 @@ func (b *bench) checks(ctx context.Context, mode handstamp.Mode) ([]step, error)
 		}
 		texts[n] = g.AccessToken.Reveal()
 	}
-	var steps []step
+	var steps []trial
 	for _, over := range []string{overProcess, overHTTP} {
 		for _, from := range []string{fromMemory, fromStore} {
-			s := b.step("check", string(mode), over)
+			s := b.trial("check", string(mode), over)
 			s.from = from
 			s.worker = func(n int) func(context.Context) error {
 				check := b.rig.checker(over, from)
@@ -86,22 +86,22 @@ func (r *rig) checker(over, from string) func(ctx context.Context, text string) 
 	}
 }
 
-// loginHash is the name of the step that is the hash of a login alone.
+// loginHash is the name of the trial that is the hash of a login alone.
 const loginHash = "login_hash"
 
 // logins are the steps of bench login. The first is the hash alone, in the same queue and with as many at once, so that it
 // can be said what part of a login it is.
-func (b *bench) logins(modes []handstamp.Mode) []step {
-	alone := b.step(loginHash, "", overProcess)
+func (b *bench) logins(modes []handstamp.Mode) []trial {
+	alone := b.trial(loginHash, "", overProcess)
 	alone.worker = func(int) func(context.Context) error {
 		return func(ctx context.Context) error {
 			return verified(b.rig.hasher.Verify(ctx, b.rig.stored, b.rig.secret))
 		}
 	}
-	steps := []step{alone}
+	steps := []trial{alone}
 	for _, mode := range modes {
 		for _, over := range []string{overProcess, overHTTP} {
-			s := b.step("login", string(mode), over)
+			s := b.trial("login", string(mode), over)
 			s.worker = func(n int) func(context.Context) error {
 				if over == overHTTP {
 					return b.rig.logInByHTTP(b.rig.users[n], mode)
@@ -132,7 +132,7 @@ const leastRefreshed = 64
 
 // refreshes are the steps of bench refresh. Each worker has sessions of its own and takes them in turn; the token of a
 // refresh is what the one before gave.
-func (b *bench) refreshes(ctx context.Context) ([]step, error) {
+func (b *bench) refreshes(ctx context.Context) ([]trial, error) {
 	b.bar.say("refresh: starting sessions")
 	each := max(2, (leastRefreshed+b.atOnce-1)/b.atOnce)
 	tokens := make([][]token.Secret, b.atOnce)
@@ -145,9 +145,9 @@ func (b *bench) refreshes(ctx context.Context) ([]step, error) {
 			tokens[n] = append(tokens[n], g.RefreshToken)
 		}
 	}
-	var steps []step
+	var steps []trial
 	for _, over := range []string{overProcess, overHTTP} {
-		s := b.step("refresh", string(handstamp.ModeHybrid), over)
+		s := b.trial("refresh", string(handstamp.ModeHybrid), over)
 		s.worker = func(n int) func(context.Context) error {
 			own, turn := tokens[n], 0
 			return func(ctx context.Context) (err error) {
@@ -222,9 +222,9 @@ func (r *rig) ask(req *http.Request, into any) error {
 	return json.Unmarshal(body, into)
 }
 
-// step is a step with what all of them have in common.
-func (b *bench) step(name, form, over string) step {
-	return step{name: name, form: form, over: over, atOnce: b.atOnce, length: b.opt.For}
+// trial is a trial with what all of them have in common.
+func (b *bench) trial(name, form, over string) trial {
+	return trial{name: name, form: form, over: over, atOnce: b.atOnce, length: b.opt.For}
 }
 
 // errNoRefresh says that refreshing is not offered.

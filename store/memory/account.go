@@ -183,8 +183,8 @@ func (t *tx) PutUser(ctx context.Context, u account.User) error {
 	return nil
 }
 
-// DeleteUser removes an account, its credentials and the addresses in its sessions; handstamp.ErrNotFound if there is
-// none.
+// DeleteUser removes an account, its credentials and the addresses in its sessions and in its entries of the audit log;
+// handstamp.ErrNotFound if there is none.
 func (t *tx) DeleteUser(ctx context.Context, u handstamp.UserID) error {
 	if err := t.open(ctx); err != nil {
 		return fmt.Errorf("delete an account: %w", err)
@@ -197,6 +197,7 @@ func (t *tx) DeleteUser(ctx context.Context, u handstamp.UserID) error {
 	t.emails.drop(kept.Email)
 	t.credentials.drop(u)
 	forgetAddresses(&t.d.records, &t.sessions, u)
+	t.forgotten = append(t.forgotten, u)
 	return nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/handstamp/handstamp"
 	"github.com/handstamp/handstamp/audit"
 	"github.com/handstamp/handstamp/id"
 )
@@ -64,6 +65,18 @@ func (v audits) Sweep(ctx context.Context, before time.Time, limit int) (int, er
 	defer v.s.mu.Unlock()
 	v.s.data.audits = slices.DeleteFunc(v.s.data.audits, old)
 	return n, nil
+}
+
+// forgetAudits takes the addresses of deleted users out of their entries. It goes through the whole log, which is in memory.
+func (d *data) forgetAudits(gone []handstamp.UserID) {
+	if len(gone) == 0 {
+		return
+	}
+	for i := range d.audits {
+		if e := &d.audits[i]; slices.Contains(gone, handstamp.UserID(e.Whose())) {
+			e.IP, e.UserAgent = "", ""
+		}
+	}
 }
 
 func ownedEntry(e audit.Event) audit.Event {

@@ -56,9 +56,10 @@ type tx struct {
 	keyHashes   layer[token.Hash, id.ServiceKey]
 	ring        layer[string, *keyring.Record]
 
-	audits   []audit.Event
-	counters layer[login.BudgetKey, login.Counter]
-	oneTimes layer[token.Hash, login.OneTime]
+	audits    []audit.Event
+	forgotten []handstamp.UserID // whose addresses go out of the audit log
+	counters  layer[login.BudgetKey, login.Counter]
+	oneTimes  layer[token.Hash, login.OneTime]
 }
 
 // do runs one unit. A panic in fn leaves by the same door as an error: the layers are dropped and the turn is given on.
@@ -136,6 +137,7 @@ func (t *tx) apply() {
 		at, _ := slices.BinarySearchFunc(d.audits, e.ID, func(e audit.Event, i id.Audit) int { return compareIDs(e.ID, i) })
 		d.audits = slices.Insert(d.audits, at, e)
 	}
+	d.forgetAudits(t.forgotten)
 	t.subjects.apply()
 	t.endedKeys.apply()
 	t.roles.apply()
@@ -305,10 +307,13 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-// Record keeps an entry of the audit log until the commit.
+// Record keeps an entry of the audit log until the commit, without the address of somebody who is deleted.
 func (t *tx) Record(ctx context.Context, e audit.Event) error {
 	if err := t.open(ctx); err != nil {
 		return fmt.Errorf("write an audit entry: %w", err)
+	}
+	if row, ok := t.subjects.get(handstamp.UserID(e.Whose())); ok && row.Deleted {
+		e.IP, e.UserAgent = "", ""
 	}
 	t.audits = append(t.audits, ownedEntry(e))
 	return nil

@@ -61,7 +61,8 @@ func (u *unit) DeleteUser(ctx context.Context, user handstamp.UserID) error {
 	}
 	return u.keep(ctx,
 		statement{query: "DELETE FROM @credentials AS c WHERE c.user_id = $1", args: []any{string(user)}, what: "delete credentials"},
-		statement{query: clearAddresses, args: []any{string(user)}, what: "clear addresses of sessions"})
+		statement{query: clearAddresses, args: []any{string(user)}, what: "clear addresses of sessions"},
+		forgetAudit(user))
 }
 
 // Credential implements account.Credentials.

@@ -66,6 +66,9 @@ const sweepAudit = `DELETE FROM @audit AS a WHERE a.id = ANY (ARRAY(
 // Sweep implements audit.Log.
 func (v *auditLog) Sweep(ctx context.Context, before time.Time, limit int) (int, error) {
 	n, err := v.s.sweep(ctx, before, limit, sweepAudit)
+	if err == nil {
+		err = v.s.forgetRest(ctx)
+	}
 	if err != nil {
 		return 0, fmt.Errorf("sweep audit entries: %w", err)
 	}

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"errors"
+	"fmt"
 	"regexp"
 	"strings"
 	"sync"
@@ -147,9 +148,13 @@ func TestPlansUseIndexes(t *testing.T) {
 		},
 		"Sweep":          func() error { _, err := s.Sessions().Sweep(ctx, begun.Add(time.Minute), 10); return err },
 		"Sweep of audit": func() error { _, err := s.Audit().Sweep(ctx, begun, 10); return err },
-		"Forget":         func() error { _, err := s.Log().Forget(ctx, begun.Add(100*time.Hour), 10); return err },
-		"Get":            func() error { _, _, err := s.Values().Get(ctx, one.ID, "cart"); return err },
-		"Renew":          func() error { _, err := s.Log().Renew(ctx, place("vrf_1", h)); return err },
+		"Sweep of addresses": func() error {
+			_, err := s.pool.Exec(ctx, s.sql(`INSERT INTO @one_times (hash, kind, data, expires_at) VALUES ('x', $1, 'usr_7', 1)`), forgetKind)
+			return errors.Join(err, s.forgetRest(ctx))
+		},
+		"Forget": func() error { _, err := s.Log().Forget(ctx, begun.Add(100*time.Hour), 10); return err },
+		"Get":    func() error { _, _, err := s.Values().Get(ctx, one.ID, "cart"); return err },
+		"Renew":  func() error { _, err := s.Log().Renew(ctx, place("vrf_1", h)); return err },
 		"Renew, behind": func() error {
 			r := place("vrf_1", h)
 			r.Applied, r.Tag = 1, "x"
@@ -263,4 +268,27 @@ func notAbsent(err error) error {
 		return nil
 	}
 	return err
+}
+
+// TestEndsLookAtFew: how many sessions an event ends is counted while the counter is held, so dead records of a user, or of
+// all, are not all looked at; where that leaves some out the answer says so.
+func TestEndsLookAtFew(t *testing.T) {
+	for _, dead := range []int{100, maxLooked + 1000} {
+		s, server, db := newTest(t)
+		server.ExecIn(t, db, fmt.Sprintf(`INSERT INTO handstamp.sessions SELECT 'ses_' || lpad(n::text, 26, '0'), 'usr_ada', NULL, 'session', 'cookie',
+			false, '{}', NULL, 1, 1, 1, 1, %d, 0, 0, 1, NULL, 0, NULL, '', '', '', '', 0, 0, '', 1, 0 FROM generate_series(1, %d) AS n`,
+			micros(begun.Add(time.Hour)), dead))
+		for _, e := range []revoke.Event{endOfUser("usr_ada"), {Kind: revoke.KindAll, Effect: revoke.End, At: begun, Until: begun.Add(time.Hour)}} {
+			put(t, s, "usr_ada")
+			put(t, s, "usr_bob")
+			want := 1
+			if e.Kind == revoke.KindAll {
+				want = 2 // those of bob; the event before has ended what is of ada
+			}
+			done, err := appended(t, s, e)
+			if err != nil || done.More != (dead > maxLooked) || done.Sessions != want && !done.More {
+				t.Errorf("%d dead, %s: %d sessions, more %v, %v; want %d, and more only where not all were looked at", dead, e.Kind, done.Sessions, done.More, err, want)
+			}
+		}
+	}
 }

@@ -121,8 +121,12 @@ func (u *unit) Oldest(ctx context.Context, user handstamp.UserID, now time.Time,
 	return found, nil
 }
 
+// An entry that is written after the deletion of the one whose address it would hold (audit.Event.Whose), such as that of
+// the deletion itself or of a login that was under way, holds none.
 const record = `INSERT INTO @audit (id, at, kind, actor, target, session, ip, user_agent, request_id, detail)
-	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`
+	SELECT $1::text, $2::bigint, $3::text, $4::text, $5::text, $6::text, CASE WHEN g.gone THEN '' ELSE $7::text END,
+	CASE WHEN g.gone THEN '' ELSE $8::text END, $9::text, $10::text FROM (SELECT EXISTS (SELECT 1 FROM @subjects AS u
+	WHERE u.user_id = CASE WHEN $4::text <> '' THEN $4::text ELSE $5::text END AND u.deleted) AS gone) AS g`
 
 // Record implements handstamp.Tx. The entry goes with the next statement; that its id is there already is heard of then.
 func (u *unit) Record(ctx context.Context, e audit.Event) error {

@@ -55,6 +55,9 @@ func (u *unit) DeleteUser(ctx context.Context, user handstamp.UserID) error {
 	if _, err := u.exec(clearAddresses, string(user)); err != nil {
 		return fmt.Errorf("clear addresses of sessions: %w", err)
 	}
+	if err := u.forgetAudit(user); err != nil {
+		return fmt.Errorf("clear addresses of audit entries: %w", err)
+	}
 	return nil
 }
 

@@ -69,6 +69,9 @@ const sweepAudit = `DELETE FROM handstamp_audit WHERE rowid IN (
 // Sweep implements audit.Log.
 func (v *auditLog) Sweep(ctx context.Context, before time.Time, limit int) (int, error) {
 	n, err := v.s.sweep(ctx, before, limit, sweepAudit)
+	if err == nil {
+		err = v.s.forgetRest(ctx)
+	}
 	if err != nil {
 		return 0, fmt.Errorf("sweep audit entries: %w", err)
 	}

@@ -97,8 +97,12 @@ func (u *unit) Oldest(ctx context.Context, user handstamp.UserID, now time.Time,
 	return found, nil
 }
 
+// An entry that is written after the deletion of the one whose address it would hold (audit.Event.Whose), such as that of
+// the deletion itself or of a login that was under way, holds none.
 const record = `INSERT INTO handstamp_audit (id, at, kind, actor, target, session, ip, user_agent, request_id, detail)
-	VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+	SELECT ?1, ?2, ?3, ?4, ?5, ?6, CASE WHEN gone THEN '' ELSE ?7 END, CASE WHEN gone THEN '' ELSE ?8 END, ?9, ?10
+	FROM (SELECT EXISTS (SELECT 1 FROM handstamp_subjects AS u
+	WHERE u.user = CASE WHEN ?4 <> '' THEN ?4 ELSE ?5 END AND u.deleted) AS gone)`
 
 // Record implements handstamp.Tx.
 func (u *unit) Record(ctx context.Context, e audit.Event) error {

@@ -189,6 +189,7 @@ func reopenRules() []rule[reopened] {
 	return []rule[reopened]{
 		{"all_there", "everything that was acknowledged is there after the store was opened again", reopens},
 		{"goes_on", "numbers, log and settings go on where they were", reopensOn},
+		{"delete_audit", "what a deletion left to the sweep is done, though the process that deleted has ended", reopensDeleting},
 	}
 }
 

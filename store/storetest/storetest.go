@@ -138,7 +138,7 @@ func fullAreas() []area[Backend] {
 		{"accounts", accountRules()},
 		{"keys", keyRules()},
 		{"logins", loginRules()},
-		{"audit", auditRules()},
+		{"audit", slices.Concat(auditRules(), deleteRules())},
 		{"settings", settleRules()},
 		{"log", logRules()},
 		{"restored", restoredRules()},
