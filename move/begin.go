@@ -44,12 +44,16 @@ func sourceOf(ctx context.Context, from transfer.Reader) (s Standing, err error)
 	return s, nil
 }
 
-// Count says how many rows there are of each kind, and leaves the sums out.
-func Count(ctx context.Context, from transfer.Reader) ([]TableReport, error) {
+// Count says how many rows there are of each kind, and leaves the sums out. Sessions is where the sessions are if they are
+// not with the rest, else nil.
+func Count(ctx context.Context, from, sessions transfer.Reader) ([]TableReport, error) {
 	var all []TableReport
 	for _, t := range transfer.Tables() {
 		r := TableReport{Name: t.Name}
 		c := cursor{r: from, t: t}
+		if beside := t.Name == transfer.Sessions().Name || t.Name == transfer.Data().Name; beside && sessions != nil {
+			c.r = sessions
+		}
 		for {
 			row, err := c.next(ctx)
 			if err != nil {

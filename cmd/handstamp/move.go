@@ -135,7 +135,11 @@ func (c *moveCmd) look(ctx context.Context, a *app, from, to openedSide) error {
 	if s.Refused != nil {
 		return fmt.Errorf("%w; nothing was changed", s.Refused)
 	}
-	tables, err := move.Count(ctx, from.db)
+	var beside transfer.Reader
+	if from.sessions != nil {
+		beside = from.sessions
+	}
+	tables, err := move.Count(ctx, from.db, beside)
 	if err != nil {
 		return err
 	}

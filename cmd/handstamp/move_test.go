@@ -44,6 +44,22 @@ func TestMove_to_redis(t *testing.T) {
 	s.moves(t, "sqlite:"+filepath.Join(s.dir, "new.db"), "--to-sessions", url)
 	// And out of Redis again, under a server that runs.
 	g := s.signUp("more@example.com", "hybrid")
+	sessions := func(out string) int64 {
+		var report movedReport
+		if err := json.Unmarshal([]byte(out), &report); err != nil {
+			t.Fatal(err)
+		}
+		for _, table := range report.Tables {
+			if table.Name == transfer.Sessions().Name {
+				return table.Rows
+			}
+		}
+		return 0
+	}
+	would := s.must("move", "--from", "sqlite:new.db", "--from-sessions", url, "--to", "sqlite:third.db", "--check", "--json")
+	if n := sessions(would); n < 4 {
+		t.Errorf("--check says that %d sessions would be moved out of Redis", n)
+	}
 	s.must("move", "--from", "sqlite:new.db", "--from-sessions", url, "--to", "sqlite:third.db")
 	if got := s.check(g.Access); got != http.StatusServiceUnavailable {
 		t.Errorf("the server that was left behind answers a check with %d", got)

@@ -122,6 +122,9 @@ func connectErrors(e *pgconn.PgError, user, database string) error {
 		if strings.Contains(e.Message, "startup parameter") { // PgBouncer's own words, which are not translated
 			return fmt.Errorf("%w: a pooler refuses settings of connections: set database_pooler to transaction", ErrConfig)
 		}
+		if e.Code == "42704" {
+			return fmt.Errorf("%w: the server does not know a parameter of the connection string: look at what stands behind its ?", ErrConfig)
+		}
 	}
 	return fmt.Errorf("%w: the server refuses the connection (SQLSTATE %s)", ErrUnreachable, e.Code)
 }

@@ -45,7 +45,7 @@ const readFacts = `SELECT current_setting('server_version_num')::bigint, pg_is_i
 		WHERE c.relnamespace = n.oid AND c.relname = 'migrations' AND c.relkind = 'r'), ''),
 	coalesce((SELECT min(x.name) FROM (SELECT c.relname::text COLLATE "C" AS name FROM pg_class AS c WHERE c.relnamespace = n.oid
 		UNION ALL SELECT p.proname::text FROM pg_proc AS p WHERE p.pronamespace = n.oid
-		UNION ALL SELECT t.typname::text FROM pg_type AS t WHERE t.typnamespace = n.oid) AS x), '')
+		UNION ALL SELECT t.typname::text FROM pg_type AS t WHERE t.typnamespace = n.oid AND t.typcategory <> 'A') AS x), '')
 	FROM (SELECT 1) AS one LEFT JOIN pg_namespace AS n ON n.nspname = $1`
 
 func (f *facts) into() []any {
@@ -124,9 +124,9 @@ func (o Options) judge(f facts, newest int) (int, error) {
 		return 0, fmt.Errorf("%w: the user %q may not use the schema %q: run GRANT USAGE ON SCHEMA %s TO %q, and GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA %s TO %q",
 			ErrRights, f.user, o.Schema, o.Schema, f.user, o.Schema, f.user)
 	case f.migrations == "" && f.stranger != "":
-		return 0, fmt.Errorf("%w: there is %q in the schema %q: name another schema", ErrForeign, f.stranger, o.Schema)
+		return 0, fmt.Errorf("%w: there is %q in the schema %q: use another database, or name another schema (Options.Schema of the library)", ErrForeign, f.stranger, o.Schema)
 	case f.migrations != "" && f.migrations != migrationsColumns:
-		return 0, fmt.Errorf("%w: the table migrations in the schema %q has other columns: name another schema", ErrForeign, o.Schema)
+		return 0, fmt.Errorf("%w: the table migrations in the schema %q has other columns: use another database, or name another schema (Options.Schema of the library)", ErrForeign, o.Schema)
 	case f.version > newest && f.readableBy > newest:
 		return 0, fmt.Errorf("%w: its tables are version %d, this program knows %d", ErrNewer, f.version, newest)
 	case f.mark.Phase.Closed():

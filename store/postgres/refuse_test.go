@@ -56,8 +56,8 @@ func TestRefusesForeignSchemas(t *testing.T) {
 		sql  string
 		word string
 	}{
-		"somebody's table of our name":   {`CREATE SCHEMA handstamp; CREATE TABLE handstamp.sessions (id int)`, "sessions"},
-		"somebody's table":               {`CREATE SCHEMA handstamp; CREATE TABLE handstamp.orders (id int)`, "orders"},
+		"somebody's table of our name":   {`CREATE SCHEMA handstamp; CREATE TABLE handstamp.sessions (id int)`, `"sessions"`},
+		"somebody's table":               {`CREATE SCHEMA handstamp; CREATE TABLE handstamp.orders (id int)`, `"orders"`},
 		"somebody's view":                {`CREATE SCHEMA handstamp; CREATE VIEW handstamp.report AS SELECT 1 AS x`, "report"},
 		"somebody's function":            {`CREATE SCHEMA handstamp; CREATE FUNCTION handstamp.f() RETURNS int LANGUAGE sql AS 'SELECT 1'`, `"f"`},
 		"somebody's type":                {`CREATE SCHEMA handstamp; CREATE TYPE handstamp.mood AS ENUM ('good')`, "mood"},
@@ -240,6 +240,9 @@ func TestRefusesAStandby(t *testing.T) {
 	if _, err := fooled.Sessions().Find(t.Context(), handstamp.Lookup{Session: rec.ID}); !errors.Is(err, ErrReadOnly) {
 		t.Errorf("Find on a standby = %v, want ErrReadOnly", err)
 	}
+	if _, err := fooled.Sessions().Find(t.Context(), handstamp.Lookup{Session: "ses_x"}); !errors.Is(err, ErrReadOnly) {
+		t.Errorf("Find of what a standby does not know = %v, want ErrReadOnly: it may only be behind", err)
+	}
 	if _, err := fooled.Sessions().Subject(t.Context(), "usr_eve"); !errors.Is(err, ErrReadOnly) {
 		t.Errorf("Subject on a standby = %v, want ErrReadOnly", err)
 	}
@@ -283,7 +286,7 @@ func TestRefusesConnectionStrings(t *testing.T) {
 		"no TLS there":      {dsn: strings.Replace(server.DSN("postgres"), "disable", "require", 1), class: ErrUnreachable},
 		"a wrong password":  {dsn: as(server.DSN("postgres"), "postgres"), class: ErrUnreachable, words: []string{"password", `"postgres"`}},
 		"no such database":  {dsn: server.DSN("no_such_database"), class: ErrUnreachable, words: []string{"CREATE DATABASE"}},
-		"no such parameter": {dsn: server.DSN("postgres") + "&nonsense=1", class: ErrUnreachable},
+		"no such parameter": {dsn: server.DSN("postgres") + "&nonsense=1", class: ErrConfig, words: []string{"parameter"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, err := Open(t.Context(), c.dsn, c.opt)
