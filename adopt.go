@@ -47,6 +47,10 @@ func (p Proof) Replacing(credential string, issued time.Time) Proof {
 // passed since the switch, take Adopt out again or let prove refuse, lest an old credential that still lives opens a
 // second session. Sessions are of ModeSession or ModeHybrid.
 //
+// It is remembered by what keeps the sessions. Those in memory forget it when the process ends, and those in Redis when that
+// loses its data: an old credential then opens its session once more, with the same secrets, also after a log-out. With such
+// stores end the old credential in the system before when it was adopted, as a log-out there would.
+//
 // Put Adopt before Require and Optional. It needs Options.Secrets, and panics without: sessions would be adopted anew
 // after each restart. It writes cookies; a client that sends the old token as a header exchanges it at
 // a handler of yours, by Prove, Replacing and Start.
