@@ -184,9 +184,10 @@ func (r route) strictQuery() bool {
 	return strings.HasPrefix(r.pattern, "/v1/") && r.pattern != checkPath
 }
 
-// storeBudget is what the stores may take over a request, in all. With the half second that a commit gets beyond it, who
+// storeBudget is what the stores may take over a request, in all. With the half second that a commit gets beyond it, and what
+// sessions in Redis get after that, who
 // asks hears that nothing can be said in less than 3 s.
-const storeBudget = 2400 * time.Millisecond
+const storeBudget = 2200 * time.Millisecond
 
 // bounded puts the budget around whatever asks the stores. An event stream has no end, and answers from memory.
 func (r route) bounded(next handler) handler {
