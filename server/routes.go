@@ -185,8 +185,7 @@ func (r route) strictQuery() bool {
 }
 
 // storeBudget is what the stores may take over a request, in all. With the half second that a commit gets beyond it, and what
-// sessions in Redis get after that, who
-// asks hears that nothing can be said in less than 3 s.
+// sessions in Redis get after that, who asks hears in less than 3 s that nothing can be said.
 const storeBudget = 2200 * time.Millisecond
 
 // bounded puts the budget around whatever asks the stores. An event stream has no end, and answers from memory.
