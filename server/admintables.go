@@ -183,9 +183,21 @@ func (s *Server) signingKeys() signingKeysOut {
 	return out
 }
 
-// listKeys: GET /v1/admin/keys. There are a handful: they are one page.
-func (s *Server) listKeys(w http.ResponseWriter, _ *http.Request) error {
-	return answer(w, http.StatusOK, s.signingKeys())
+// listKeys: GET /v1/admin/keys. There are a handful, in the order of their lives.
+func (s *Server) listKeys(w http.ResponseWriter, r *http.Request) error {
+	q, err := queryOf(r)
+	if err != nil {
+		return err
+	}
+	page := s.pageOf(q, "keys")
+	if err := q.err(); err != nil {
+		return err
+	}
+	all := s.signingKeys().Keys
+	from := 1 + slices.IndexFunc(all, func(k signingKeyOut) bool { return k.ID == page.after })
+	out := signingKeysOut{}
+	out.Keys, out.Next = turn(s, page, all[from:min(len(all), from+page.ask())], func(k signingKeyOut) string { return k.ID })
+	return answer(w, http.StatusOK, out)
 }
 
 // rotateKey: POST /v1/admin/keys/rotate. A rotation is several steps in the store of keys, none of which can be one with an

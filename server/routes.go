@@ -87,7 +87,7 @@ func (s *Server) routes() []route {
 		{get, "/v1/admin/roles", admin, s.listRoles, says("List roles").pages().gives(200, rolesOut{}).when(s.opt.Roles != nil)},
 		{put, "/v1/admin/roles/{name}", change, s.putRole, says("Say what a role grants").takes(permissionsIn{}).waits().gives(200, changedRoleOut{})},
 		{del, "/v1/admin/roles/{name}", change, s.deleteRole, says("Delete a role").waits().gives(204, nil)},
-		{get, "/v1/admin/keys", admin, s.listKeys, says("List signing keys").gives(200, signingKeysOut{})},
+		{get, "/v1/admin/keys", admin, s.listKeys, says("List signing keys").pages().gives(200, signingKeysOut{})},
 		{post, "/v1/admin/keys/rotate", change, s.rotateKey, says("Let the standby key sign as soon as everybody can have it").gives(201, signingKeysOut{})},
 		{post, "/v1/admin/keys/{kid}/revoke", change, s.revokeKey, says("Revoke a signing key: every token it signed is over").waits().gives(201, changedKeysOut{})},
 		{get, "/v1/admin/service-keys", admin, s.listServiceKeys, says("List service keys").pages().gives(200, serviceKeysOut{})},

@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"context"
+	"fmt"
 	"net/url"
 	"slices"
 	"strings"
@@ -131,6 +132,14 @@ func TestSigningKeys(t *testing.T) {
 		}
 	}
 	admin.post("/v1/admin/keys/rotate", nil).want(201)
+	whole, parts := admin.get("/v1/admin/keys").want(200).body["keys"].([]any), []any{}
+	for next := any(""); next != nil; {
+		page := admin.get("/v1/admin/keys?limit=1&cursor=" + next.(string)).want(200).body
+		parts, next = append(parts, page["keys"].([]any)...), page["next"]
+	}
+	if len(whole) < 3 || fmt.Sprint(parts) != fmt.Sprint(whole) {
+		t.Errorf("page by page the keys are %v, want %v", parts, whole)
+	}
 	admin.post("/v1/admin/keys/nothing/revoke", nil).refused(404, "not_found")
 	admin.post("/v1/admin/keys/..%2f..%2fetc/revoke", nil).refused(404, "not_found")
 	c.get("/v1/session").want(200)
