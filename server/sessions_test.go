@@ -616,8 +616,14 @@ func TestImportedUsers(t *testing.T) {
 	if user := program.get("/v1/session").want(200).body["user"].(m); user["email"] != nil || user["created_at"] != nil {
 		t.Errorf("a service key is described as %v", user)
 	}
+	// A user of the application's own has no account, and the record that is read anyway says so.
+	own := w.program(w.key("handstamp.start")).post("/v1/admin/sessions", m{"user": "42", "methods": []string{"pwd"}, "mode": "hybrid"}).want(201)
+	refreshed := w.stranger().post("/v1/refresh", m{"refresh_token": own.body["refresh_token"]}).want(200)
+	if user := refreshed.body["user"].(m); user["id"] != "42" || user["email"] != nil {
+		t.Errorf("a user without an account is described as %v", user)
+	}
 	if n := reads.Load(); n != 0 {
-		t.Errorf("checks and a service key's session read %d accounts, want none", n)
+		t.Errorf("checks, a service key's session and a user without an account read %d accounts, want none", n)
 	}
 }
 

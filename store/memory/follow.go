@@ -253,8 +253,16 @@ func (o *Overlay) catchUp(ctx context.Context) (err error) {
 		return fmt.Errorf("follow the log: %w", err)
 	}
 	defer func() {
-		// A registration that stays would make waiters wait for it, so it goes also when the caller has given up.
-		gone := log.Remove(context.WithoutCancel(ctx), math.MaxInt64, me.Verifier)
+		// A registration that stays would make waiters wait for it, so it goes also when the caller has given up, who is
+		// not kept waiting for that.
+		removed := make(chan error, 1)
+		go func() { removed <- log.Remove(context.WithoutCancel(ctx), math.MaxInt64, me.Verifier) }()
+		gone := error(nil)
+		select {
+		case gone = <-removed:
+		case <-ctx.Done():
+			gone = ctx.Err()
+		}
 		if err == nil && gone != nil {
 			err = fmt.Errorf("follow the log: %w", gone)
 		}

@@ -135,10 +135,19 @@ func (s *Store) catchUp(ctx context.Context, want uint64) (err error) {
 		return fmt.Errorf("follow the log: %w", err)
 	}
 	defer func() {
-		// A registration that stays would make waiters wait for it, so it goes also when the caller has given up.
-		gone := log.Remove(context.WithoutCancel(ctx), math.MaxInt64, me.Verifier)
-		if err == nil && gone != nil {
-			err = fmt.Errorf("follow the log: %w", gone)
+		// A registration that stays would make waiters wait for it, so it goes also when the caller has given up, who is
+		// not kept waiting for that.
+		removed := make(chan error, 1)
+		go func() { removed <- log.Remove(context.WithoutCancel(ctx), math.MaxInt64, me.Verifier) }()
+		select {
+		case gone := <-removed:
+			if err == nil && gone != nil {
+				err = fmt.Errorf("follow the log: %w", gone)
+			}
+		case <-ctx.Done():
+			if err == nil {
+				err = ctx.Err()
+			}
 		}
 	}()
 	if at.blank() {

@@ -97,7 +97,9 @@ func (s *Store) release(ctx context.Context, a *attempt) {
 	for sid := range a.claims {
 		args = append(args, string(sid))
 	}
-	_, _ = s.c.run(context.WithoutCancel(ctx), "release", args...) // they run out by themselves
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.finishTime(ctx))
+	defer cancel()
+	_, _ = s.c.run(ctx, "release", args...) // they run out by themselves
 }
 
 // kept is a session that a unit writes.
