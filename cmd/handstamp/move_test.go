@@ -260,7 +260,7 @@ func TestMove_killed(t *testing.T) {
 	s := newSite(t, "")
 	s.start()
 	g := s.signUp("ada@example.com", "hybrid")
-	s.importSome(800) // two pages of most tables, which are compared under the fence
+	s.importSome(4000) // several pages of most tables, so that a kill meets the copying also where this test is slow
 	m := s.moving(filepath.Join(s.dir, "new.db"))
 	s.killed("its start", func() bool { return true })
 	s.killed("a target", func() bool {
