@@ -2,6 +2,7 @@ package server
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -167,7 +168,7 @@ func (s *Server) refresh(w http.ResponseWriter, r *http.Request) error {
 	g, err := s.auth.Refresh(r.Context(), req)
 	switch {
 	case err != nil && in.RefreshToken != nil && cookies:
-		return errors.Join(errOtherCookies, err)
+		return fmt.Errorf("%w: %w", errOtherCookies, err)
 	case err != nil:
 		return err
 	case in.RefreshToken == nil:

@@ -91,10 +91,10 @@ func (c *benchCmd) Run(ctx context.Context, a *app) (err error) {
 	if c.What != "hash" {
 		b.rig = newRig()
 		defer func() {
-			b.bar.say("cleaning up")
+			b.bar.draw("cleaning up")
 			err = cleaned(err, b.rig.end(ctx))
 		}()
-		b.bar.say("opening the store")
+		b.bar.draw("opening the store")
 		if err := b.openRig(ctx, b.rig); err != nil {
 			return interrupted(ctx, err)
 		}

@@ -33,7 +33,7 @@ func (r *rig) start(ctx context.Context, n int, mode handstamp.Mode) (handstamp.
 
 // checks are the steps of bench check.
 func (b *bench) checks(ctx context.Context, mode handstamp.Mode) ([]trial, error) {
-	b.bar.say("check: starting sessions of the form " + string(mode))
+	b.bar.draw("check: starting sessions of the form " + string(mode))
 	texts := make([]string, checkSessions)
 	for n := range texts {
 		g, err := b.rig.start(ctx, n, mode)
@@ -133,7 +133,7 @@ const leastRefreshed = 64
 // refreshes are the steps of bench refresh. Each worker has sessions of its own and takes them in turn; the token of a
 // refresh is what the one before gave.
 func (b *bench) refreshes(ctx context.Context) ([]trial, error) {
-	b.bar.say("refresh: starting sessions")
+	b.bar.draw("refresh: starting sessions")
 	each := max(2, (leastRefreshed+b.atOnce-1)/b.atOnce)
 	tokens := make([][]token.Secret, b.atOnce)
 	for n := range tokens {

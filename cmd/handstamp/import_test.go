@@ -291,7 +291,7 @@ func TestProgressText(t *testing.T) {
 func TestProgressBar(t *testing.T) {
 	var screen strings.Builder
 	now := time.Unix(1_800_000_000, 0)
-	b := &progressBar{w: &screen, width: 40, total: 1000, now: func() time.Time { return now }, began: now}
+	b := &progressBar{statusLine: statusLine{w: &screen, width: 40}, total: 1000, now: func() time.Time { return now }, began: now}
 	b.hide()
 	b.update(importer.Progress{Bytes: 100})
 	now = now.Add(50 * time.Millisecond)

@@ -3,44 +3,29 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
-
-	"golang.org/x/term"
 
 	"github.com/handstamp/handstamp/account/importer"
 )
 
 const (
 	barWidth    = 24
-	lineWidth   = 79 // of the widest line that is drawn
 	redrawAfter = 100 * time.Millisecond
 )
 
 // progressBar shows a person at a terminal how far an import is, in one line that is drawn over itself. Elsewhere it
 // shows nothing.
 type progressBar struct {
-	w     io.Writer // nil where nobody looks
-	width int
+	statusLine
 	total int64 // bytes; 0 for not known
 	now   func() time.Time
 
 	began, drawn time.Time
-	shown        bool
 }
 
 func newProgressBar(w io.Writer, total int64, now func() time.Time) *progressBar {
-	if !isTerminal(w) {
-		return &progressBar{}
-	}
-	b := &progressBar{w: w, width: lineWidth, total: total, now: now, began: now()}
-	if f, ok := w.(*os.File); ok {
-		if columns, _, err := term.GetSize(int(f.Fd())); err == nil && columns > 1 {
-			b.width = min(lineWidth, columns-1) // a line that wraps cannot be drawn over
-		}
-	}
-	return b
+	return &progressBar{statusLine: newStatusLine(w), total: total, now: now, began: now()}
 }
 
 // update draws the line, ten times in a second at most.
@@ -48,18 +33,8 @@ func (b *progressBar) update(p importer.Progress) {
 	if b.w == nil || b.shown && b.now().Sub(b.drawn) < redrawAfter {
 		return
 	}
-	b.drawn, b.shown = b.now(), true
-	text := progressText(p, b.total, b.drawn.Sub(b.began))
-	_, _ = fmt.Fprintf(b.w, "\r%-*.*s", b.width, b.width, text)
-}
-
-// hide clears the line, so that something else can be written there.
-func (b *progressBar) hide() {
-	if b.w == nil || !b.shown {
-		return
-	}
-	b.shown = false
-	_, _ = fmt.Fprintf(b.w, "\r%s\r", strings.Repeat(" ", b.width))
+	b.drawn = b.now()
+	b.draw(progressText(p, b.total, b.drawn.Sub(b.began)))
 }
 
 // progressText says how far an import is after some time.

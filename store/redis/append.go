@@ -134,7 +134,7 @@ func earlier(a, b time.Time) time.Time {
 }
 
 // event tries one event. It takes its exception away if the session is not alive, and says how many live sessions the
-// event ends. It makes the log remember the event for as long as a session lives that it hits.
+// event ends. It makes the log remember the event for as long as a session lives that it hits, and no longer than [remembered].
 func (y *trial) event(ctx context.Context, e *revoke.Event) (int, error) {
 	tried := *e
 	tried.Seq = firstTried + uint64(len(y.given))

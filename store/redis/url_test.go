@@ -63,7 +63,7 @@ func TestParseURLRefuses(t *testing.T) {
 		"redis://h?cluster=x", "redis://h/1?cluster=true", "redis://h?addr=b:2", "redis://h?addr=b:2:3&cluster=true", "redis://h?addr=&master=m",
 		"redis://h?sentinel_password=hunter2", "redis://h?ca=x", "redis://h?cert=x", "redis://h?server_name=x", "rediss://h?ca=/nowhere",
 		"rediss://h?ca=" + url.QueryEscape(empty), "rediss://h?cert=x", "rediss://h?cert=/nowhere&key=/nowhere", "redis://:hunter2%@h",
-		"redis://:hunter2@h?%zz", "redis://:hunter2\x7f@h", "unix:///tmp/redis.sock",
+		"redis://:hunter2@h?%zz", "redis://:hunter2\x7f@h", "unix:///run/redis.sock",
 	} {
 		a, err := parseURL(text)
 		if err == nil {
