@@ -3,10 +3,10 @@ package handstamp_test
 import (
 	"strconv"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/handstamp/handstamp"
+	"github.com/handstamp/handstamp/internal/bubbletest"
 	"github.com/handstamp/handstamp/jwt"
 	"github.com/handstamp/handstamp/keyring"
 )
@@ -81,7 +81,7 @@ func TestHotPathAllocations(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector allocates")
 	}
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		for mode, limit := range map[handstamp.Mode]float64{handstamp.ModeSession: 20, handstamp.ModeToken: 60, handstamp.ModeHybrid: 60} {
 			e := setup{now: time.Now}.open(t)
 			text := e.start(t, "ada", mode).AccessToken.Reveal()

@@ -11,6 +11,7 @@ import (
 
 	"github.com/handstamp/handstamp"
 	"github.com/handstamp/handstamp/id"
+	"github.com/handstamp/handstamp/internal/bubbletest"
 	"github.com/handstamp/handstamp/revoke"
 	"github.com/handstamp/handstamp/store/memory"
 )
@@ -28,7 +29,7 @@ func TestBudget(t *testing.T) {
 		}, 500 * time.Millisecond, handstamp.ErrNotAwaited},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubbletest.Test(t, func(t *testing.T) {
 				s := memory.New()
 				a, err := handstamp.Open(t.Context(), s, handstamp.Options{PublicURL: "https://app.example.com"})
 				if err != nil {
@@ -60,7 +61,7 @@ func TestBudget(t *testing.T) {
 // TestOutsideBudget: what is done outside a budget does not use it up, however often and wherever that is, and ends with
 // whoever hangs up.
 func TestOutsideBudget(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		began := time.Now()
 		ctx, cancel := handstamp.WithBudget(t.Context(), time.Second)
 		defer cancel()
@@ -140,7 +141,7 @@ func (s hangingSessions) Find(ctx context.Context, l handstamp.Lookup) (handstam
 func TestPatience(t *testing.T) {
 	for _, mode := range []handstamp.Mode{handstamp.ModeSession, handstamp.ModeToken, handstamp.ModeHybrid} {
 		t.Run(string(mode), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubbletest.Test(t, func(t *testing.T) {
 				var hangs atomic.Bool
 				e := setup{store: hanging{memory.New(), &hangs}, now: time.Now}.open(t)
 				g := e.start(t, "ada", mode)

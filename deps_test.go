@@ -48,6 +48,7 @@ var arrows = map[string][]string{
 
 	"store/storetest/transfertest": slices.Concat(backend(), []string{"store/transfer"}),
 
+	"internal/bubbletest":     {},
 	"internal/config":         {},
 	"internal/fault":          {},
 	"internal/fault/remoted":  {".", "remote"},

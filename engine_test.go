@@ -129,8 +129,8 @@ func (s setup) open(t testing.TB) *engine {
 	return e
 }
 
-// bubble opens an engine that lives by the clock of a synctest bubble.
-func bubble(t testing.TB, change func(*handstamp.Options)) *engine {
+// inBubble opens an engine that lives by the clock of a synctest bubble.
+func inBubble(t testing.TB, change func(*handstamp.Options)) *engine {
 	t.Helper()
 	return setup{now: time.Now, change: change}.open(t)
 }

@@ -8,10 +8,10 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/handstamp/handstamp"
+	"github.com/handstamp/handstamp/internal/bubbletest"
 )
 
 // life is the life of an identity, one step after the other. A step that answered "don't know" may be done again.
@@ -157,8 +157,8 @@ func failNth(t *testing.T, b backing, mode handstamp.Mode, n int, after bool) (r
 func TestI7_NoAnswerIsNotNo(t *testing.T) {
 	for _, mode := range modes() {
 		t.Run(string(mode), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				e := bubble(t, nil)
+			bubbletest.Test(t, func(t *testing.T) {
+				e := inBubble(t, nil)
 				p := e.prove(t, "ada", mode)
 				p.Transport = handstamp.TransportCookie
 				login := httptest.NewRecorder()
@@ -193,8 +193,8 @@ func TestI7_NoAnswerIsNotNo(t *testing.T) {
 
 // TestRefuseStale: an Auth that must not ask under a lapsed lease says "don't know", but never about an end that it knows.
 func TestRefuseStale(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		e := bubble(t, func(o *handstamp.Options) { o.RefuseStale = true })
+	bubbletest.Test(t, func(t *testing.T) {
+		e := inBubble(t, func(o *handstamp.Options) { o.RefuseStale = true })
 		live, dead := e.start(t, "ada", handstamp.ModeToken), e.start(t, "bob", handstamp.ModeToken)
 		must[handstamp.Ended](t)(e.EndSession(t.Context(), dead.Session.ID, handstamp.EndOptions{}))
 		e.cutLog()
@@ -217,8 +217,8 @@ func TestRefuseStale(t *testing.T) {
 // TestUnknownOutcomeOfAnEnd: an end whose answer was lost is known to this process when the retry is answered.
 func TestUnknownOutcomeOfAnEnd(t *testing.T) {
 	for _, mode := range modes() {
-		synctest.Test(t, func(t *testing.T) {
-			e := bubble(t, nil)
+		bubbletest.Test(t, func(t *testing.T) {
+			e := inBubble(t, nil)
 			g := e.start(t, "ada", mode)
 			e.store.set(func(op string, call func() error) error {
 				if strings.HasPrefix(op, "log.") {

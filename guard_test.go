@@ -8,12 +8,12 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/handstamp/handstamp"
 	"github.com/handstamp/handstamp/account"
 	"github.com/handstamp/handstamp/id"
+	"github.com/handstamp/handstamp/internal/bubbletest"
 	"github.com/handstamp/handstamp/jwt"
 	"github.com/handstamp/handstamp/revoke"
 	"github.com/handstamp/handstamp/store/memory"
@@ -68,7 +68,7 @@ func TestGuardEndsWithTheSession(t *testing.T) {
 	for name, end := range causes {
 		for _, mode := range modes() {
 			t.Run(name+"/"+string(mode), func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
+				bubbletest.Test(t, func(t *testing.T) {
 					store := memory.New()
 					w := world{e: setup{store: store, now: time.Now}.open(t), other: setup{store: store, now: time.Now}.open(t)}
 					w.g = w.e.start(t, "ada", mode)
@@ -100,8 +100,8 @@ func TestGuardEndsWithTheSession(t *testing.T) {
 // TestGuardSpares: "log out everywhere else", a new password and a change of roles close no connection of the session
 // that goes on.
 func TestGuardSpares(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		e := bubble(t, nil)
+	bubbletest.Test(t, func(t *testing.T) {
+		e := inBubble(t, nil)
 		g, other := e.start(t, "ada", handstamp.ModeHybrid), e.start(t, "ada", handstamp.ModeSession)
 		spared, ended := e.connection(t, g), e.connection(t, other)
 		must[handstamp.Ended](t)(e.EndUser(t.Context(), "ada", handstamp.EndOptions{Except: g.Session.ID}))
@@ -119,8 +119,8 @@ func TestGuardSpares(t *testing.T) {
 
 // TestGuardSigningKey: a connection that came with a value token ends when its key is revoked.
 func TestGuardSigningKey(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		e := bubble(t, nil)
+	bubbletest.Test(t, func(t *testing.T) {
+		e := inBubble(t, nil)
 		g, ref := e.start(t, "ada", handstamp.ModeToken), e.start(t, "ada", handstamp.ModeSession)
 		byToken, byReference := e.connection(t, g), e.connection(t, ref)
 		must[handstamp.Ended](t)(e.EndKey(t.Context(), scene{e: e}.kid(t), handstamp.EndOptions{}))
@@ -132,7 +132,7 @@ func TestGuardSigningKey(t *testing.T) {
 
 // TestGuardBetweenCheckAndGuard: an end between the check and the Guard is not missed, heard or not.
 func TestGuardBetweenCheckAndGuard(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		store := memory.New()
 		e, other := setup{store: store, now: time.Now}.open(t), setup{store: store, now: time.Now}.open(t)
 		for _, mode := range modes() {
@@ -162,8 +162,8 @@ func TestGuardEnds(t *testing.T) {
 		o.Refresh = handstamp.RefreshOptions{IdleTimeout: 20 * time.Minute, AbsoluteTimeout: 40 * time.Minute}
 		o.Token.AccessTTL = time.Minute
 	}
-	synctest.Test(t, func(t *testing.T) {
-		e := bubble(t, short)
+	bubbletest.Test(t, func(t *testing.T) {
+		e := inBubble(t, short)
 		idle, busy, hybrid := e.start(t, "ada", handstamp.ModeSession), e.start(t, "ada", handstamp.ModeSession), e.start(t, "ada", handstamp.ModeHybrid)
 		onIdle, onBusy, onHybrid := e.connection(t, idle), e.connection(t, busy), e.connection(t, hybrid)
 		p := must[handstamp.Principal](t)(e.verify(busy))
@@ -225,7 +225,7 @@ func TestGuardEnds(t *testing.T) {
 // store cannot say either, connections end with "could not find out".
 func TestGuardLapsedLease(t *testing.T) {
 	for _, mode := range modes() {
-		synctest.Test(t, func(t *testing.T) {
+		bubbletest.Test(t, func(t *testing.T) {
 			store := memory.New()
 			e, other := setup{store: store, now: time.Now}.open(t), setup{store: store, now: time.Now}.open(t)
 			ada, bob := e.start(t, "ada", mode), e.start(t, "bob", mode)
@@ -272,7 +272,7 @@ func TestGuardLapsedLease(t *testing.T) {
 // TestGuardUnderALapsedLease: a connection that opens while memory may not decide is asked for at once, also about the
 // key that signed its token.
 func TestGuardUnderALapsedLease(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		store := memory.New()
 		e, other := setup{store: store, now: time.Now}.open(t), setup{store: store, now: time.Now}.open(t)
 		ended, live, signed := e.start(t, "ada", handstamp.ModeSession), e.start(t, "bob", handstamp.ModeSession), e.start(t, "eve", handstamp.ModeToken)
@@ -306,8 +306,8 @@ func TestGuardUnderALapsedLease(t *testing.T) {
 
 // TestGuardStolenKey: who stole a signing key writes any number into his token; the key's end closes his connection.
 func TestGuardStolenKey(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		e := bubble(t, nil)
+	bubbletest.Test(t, func(t *testing.T) {
+		e := inBubble(t, nil)
 		g := e.start(t, "ada", handstamp.ModeToken)
 		now := time.Now()
 		stolen := must[string](t)(e.ring.Seal(jwt.Claims{
@@ -327,8 +327,8 @@ func TestGuardStolenKey(t *testing.T) {
 
 // TestGuardRestored: when the log is another one, every connection is asked for.
 func TestGuardRestored(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		e := bubble(t, nil)
+	bubbletest.Test(t, func(t *testing.T) {
+		e := inBubble(t, nil)
 		ctx := e.connection(t, e.start(t, "ada", handstamp.ModeToken))
 		var asked atomic.Int32
 		e.store.set(func(op string, call func() error) error {
@@ -352,8 +352,8 @@ func TestGuardRestored(t *testing.T) {
 
 // TestGuardOfAProgram: a service key's connection ends with the key, and not with everybody's sessions.
 func TestGuardOfAProgram(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		e := bubble(t, nil)
+	bubbletest.Test(t, func(t *testing.T) {
+		e := inBubble(t, nil)
 		kid, secret := e.serviceKey(t, time.Time{})
 		p := must[handstamp.Principal](t)(e.VerifyToken(t.Context(), secret.Reveal()))
 		ctx, cancel := e.Guard(t.Context(), p)
@@ -384,8 +384,8 @@ func TestGuardOfAProgram(t *testing.T) {
 
 // TestGuardOfNobody: the zero Principal guards nothing, and a closed Auth keeps no connection open.
 func TestGuardOfNobody(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		e := bubble(t, nil)
+	bubbletest.Test(t, func(t *testing.T) {
+		e := inBubble(t, nil)
 		ctx, cancel := e.Guard(t.Context(), handstamp.Principal{})
 		defer cancel()
 		if got := over(ctx); got != string(handstamp.ReasonMissing) {
@@ -526,8 +526,8 @@ func heapInUse() int64 {
 // TestGuardManyConnections: asking for thousands of sessions ends none that the store answers for, and a store that is
 // gone is not asked thousands of times.
 func TestGuardManyConnections(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		e := bubble(t, nil)
+	bubbletest.Test(t, func(t *testing.T) {
+		e := inBubble(t, nil)
 		var conns []context.Context
 		for n := range 3000 {
 			conns = append(conns, e.connection(t, e.start(t, handstamp.UserID(fmt.Sprint("user ", n)), handstamp.ModeSession)))

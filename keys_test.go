@@ -8,10 +8,10 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/handstamp/handstamp"
+	"github.com/handstamp/handstamp/internal/bubbletest"
 	"github.com/handstamp/handstamp/jwt"
 	"github.com/handstamp/handstamp/keyring"
 )
@@ -193,7 +193,7 @@ func TestJ9_RotationUnderLoad(t *testing.T) {
 func TestF41_EndKey(t *testing.T) {
 	for _, b := range backends() {
 		t.Run(b.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubbletest.Test(t, func(t *testing.T) {
 				inner := b.open(t)
 				node := func() *engine { return setup{store: newHooked(inner), now: time.Now}.open(t) }
 				first, second := node(), node()
@@ -248,7 +248,7 @@ func TestJ10_UnknownKeyIDs(t *testing.T) {
 
 // TestWaitFleet: after an end that waited for the fleet no node accepts, and a node that hears nothing costs 1.12 leases.
 func TestWaitFleet(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		inner := setup{}.open(t).store.fullStore
 		node := func() *engine { return setup{store: newHooked(inner), now: time.Now}.open(t) }
 		first, second, cut := node(), node(), node()

@@ -2,10 +2,10 @@ package handstamp_test
 
 import (
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/handstamp/handstamp"
+	"github.com/handstamp/handstamp/internal/bubbletest"
 )
 
 // TestS13_LateLastSeenIsWritten: activity that kept a session alive in the memory of one process, while the store could
@@ -15,7 +15,7 @@ func TestS13_LateLastSeenIsWritten(t *testing.T) {
 	for _, b := range backends() {
 		t.Run(b.name, func(t *testing.T) {
 			backend := b.open(t)
-			synctest.Test(t, func(t *testing.T) {
+			bubbletest.Test(t, func(t *testing.T) {
 				idle := func(o *handstamp.Options) { o.Session.IdleTimeout, o.Session.AbsoluteTimeout = time.Minute, time.Hour }
 				e := setup{store: backend, now: time.Now, change: idle}.open(t)
 				used, ended := e.start(t, "ada", handstamp.ModeSession), e.start(t, "bob", handstamp.ModeSession)
@@ -62,8 +62,8 @@ func TestS13_LateLastSeenIsWritten(t *testing.T) {
 // TestS12_NothingOutlivesTheAbsoluteEnd, however busy it is, whether or not its activity is written.
 func TestS12_NothingOutlivesTheAbsoluteEnd(t *testing.T) {
 	for _, down := range []bool{false, true} {
-		synctest.Test(t, func(t *testing.T) {
-			e := bubble(t, func(o *handstamp.Options) {
+		bubbletest.Test(t, func(t *testing.T) {
+			e := inBubble(t, func(o *handstamp.Options) {
 				o.Session.IdleTimeout, o.Session.AbsoluteTimeout = time.Minute, 10*time.Minute
 			})
 			g := e.start(t, "ada", handstamp.ModeSession)

@@ -15,6 +15,7 @@ import (
 	"github.com/handstamp/handstamp"
 	"github.com/handstamp/handstamp/account"
 	"github.com/handstamp/handstamp/id"
+	"github.com/handstamp/handstamp/internal/bubbletest"
 	"github.com/handstamp/handstamp/jwt"
 	"github.com/handstamp/handstamp/revoke"
 	"github.com/handstamp/handstamp/store/memory"
@@ -55,7 +56,7 @@ func (c *counts) take(op string) int {
 func TestCacheCosts(t *testing.T) {
 	for _, mode := range []handstamp.Mode{handstamp.ModeSession, handstamp.ModeHybrid} {
 		t.Run(string(mode), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubbletest.Test(t, func(t *testing.T) {
 				e := cached(t, nil)
 				g := e.start(t, "ada", mode)
 				c := e.count()
@@ -100,7 +101,7 @@ func TestCacheHearsEvents(t *testing.T) {
 	} {
 		for _, mode := range []handstamp.Mode{handstamp.ModeSession, handstamp.ModeToken} {
 			t.Run(name+" "+string(mode), func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
+				bubbletest.Test(t, func(t *testing.T) {
 					store := memory.New()
 					here, there := cached(t, store), cached(t, store)
 					g := here.start(t, "ada", mode)
@@ -120,7 +121,7 @@ func TestCacheHearsEvents(t *testing.T) {
 
 // TestCacheSparesTheSpared: an event that spares one session is no reason to refuse its copy, and every reason for others.
 func TestCacheSparesTheSpared(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		e := cached(t, nil)
 		keep, lose := e.start(t, "ada", handstamp.ModeSession), e.start(t, "ada", handstamp.ModeSession)
 		for _, g := range []handstamp.Grant{keep, lose} {
@@ -140,7 +141,7 @@ func TestCacheSparesTheSpared(t *testing.T) {
 // TestCacheLateFill: a row that was read before an end and arrives after it opens no door, not for who shares the question
 // that was under way, and not from memory later.
 func TestCacheLateFill(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		e := cached(t, nil)
 		g := e.start(t, "ada", handstamp.ModeSession)
 		read, goOn := make(chan struct{}), make(chan struct{})
@@ -174,7 +175,7 @@ func TestCacheLateFill(t *testing.T) {
 
 // TestCacheLapsed: without a lease memory does not answer, and nobody is content with a question that began before theirs.
 func TestCacheLapsed(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		e := cached(t, nil)
 		g := e.start(t, "ada", handstamp.ModeSession)
 		must[handstamp.Principal](t)(e.verify(g))
@@ -219,7 +220,7 @@ func TestCacheLapsed(t *testing.T) {
 
 // TestCacheGoesWithTheLog: after a restore no copy from before counts.
 func TestCacheGoesWithTheLog(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		e := cached(t, nil)
 		var grants []handstamp.Grant
 		for _, m := range modes() {
@@ -243,7 +244,7 @@ func TestCacheGoesWithTheLog(t *testing.T) {
 // TestCacheSaysNoNo: idle and absolute ends, missing permissions and roles are never refused from memory: what the store
 // knows by now could be a yes.
 func TestCacheSaysNoNo(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		store := memory.New()
 		here := setup{store: store, now: time.Now, change: func(o *handstamp.Options) {
 			o.CacheBytes = 1 << 20
@@ -277,7 +278,7 @@ func TestCacheSaysNoNo(t *testing.T) {
 // TestCacheUnknown: a secret that the store never heard of is asked for once in five seconds, and never believed unknown
 // without a lease or for longer.
 func TestCacheUnknown(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		e := cached(t, nil)
 		made := token.Generate(token.Reference).Reveal()
 		c := e.count()
@@ -310,7 +311,7 @@ func TestCacheUnknown(t *testing.T) {
 
 // TestCacheWritesLastSeenRarely: checks from memory note activity as rarely as those that look up.
 func TestCacheWritesLastSeenRarely(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		e := cached(t, nil)
 		g := e.start(t, "ada", handstamp.ModeSession)
 		c := e.count()
@@ -329,7 +330,7 @@ func TestCacheWritesLastSeenRarely(t *testing.T) {
 
 // TestCacheOfKeys: the signature of a token that is remembered is as dead as its key.
 func TestCacheOfKeys(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		e := cached(t, nil)
 		g := e.start(t, "ada", handstamp.ModeToken)
 		p := must[handstamp.Principal](t)(e.verify(g))
@@ -389,7 +390,7 @@ func TestCacheIsBounded(t *testing.T) {
 // TestCacheForgotten: a copy that was used since an event was heard outlives the log's memory of the event; one that was not
 // is older than what the log remembers, and is read again.
 func TestCacheForgotten(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		e := cached(t, nil)
 		used, idle := e.start(t, "ada", handstamp.ModeSession), e.start(t, "bob", handstamp.ModeSession)
 		for _, g := range []handstamp.Grant{used, idle} {
@@ -438,7 +439,7 @@ func (l lossyLog) Renew(ctx context.Context, r revoke.Renewal) (revoke.Answer, e
 
 // TestCacheAfterReset: when the log behind the numbers is another one, no copy from before is used, whatever its number says.
 func TestCacheAfterReset(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		store := &otherLog{hooked: newHooked(memory.New())}
 		keys := openKeys(store, time.Now)
 		var verified atomic.Int32
@@ -483,7 +484,7 @@ func (k countingKeys) Issued(kid string) (jwt.VerifyKey, bool) {
 
 // TestCacheForgetsWithTheKey: a signature that was found good is no better than its key, which is asked for each time.
 func TestCacheForgetsWithTheKey(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		store := memory.New()
 		var wanted atomic.Int32
 		auth := openAuth(store, handstamp.Options{CacheBytes: 1 << 20, Keys: countingKeys{openKeys(store, time.Now), &wanted}, Now: time.Now})
@@ -501,7 +502,7 @@ func TestCacheForgetsWithTheKey(t *testing.T) {
 
 // TestCacheOfServiceKeys: a key that was ended stays ended, also when its record was read, and remembered, after its end.
 func TestCacheOfServiceKeys(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		e := cached(t, nil)
 		secret := token.Generate(token.ServiceKey)
 		k := handstamp.ServiceKey{

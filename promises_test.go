@@ -6,11 +6,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/handstamp/handstamp"
 	"github.com/handstamp/handstamp/audit"
+	"github.com/handstamp/handstamp/internal/bubbletest"
 	"github.com/handstamp/handstamp/store/sqlite"
 	"github.com/handstamp/handstamp/token"
 )
@@ -113,8 +113,8 @@ func TestJ19_SpentAndEndedSurviveARestart(t *testing.T) {
 // TestS15_MemoryNeverOutlivesARevocation: a process that is cut off from the log answers from memory for one lease at the
 // most. After that it asks the store, and knows.
 func TestS15_MemoryNeverOutlivesARevocation(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		e := bubble(t, nil)
+	bubbletest.Test(t, func(t *testing.T) {
+		e := inBubble(t, nil)
 		g := e.start(t, "ada", handstamp.ModeToken)
 		time.Sleep(time.Second) // in the bubble: renewals run
 		if _, err := e.verify(g); err != nil {

@@ -8,11 +8,11 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/handstamp/handstamp"
 	"github.com/handstamp/handstamp/audit"
+	"github.com/handstamp/handstamp/internal/bubbletest"
 	"github.com/handstamp/handstamp/jwt"
 	"github.com/handstamp/handstamp/keyring"
 	"github.com/handstamp/handstamp/store/memory"
@@ -388,7 +388,7 @@ func TestRefreshRolesInAnyOrder(t *testing.T) {
 // TestF21_NodesWithOtherClocks: two nodes whose own clocks are a minute apart, on a store that has a clock of its own. No
 // benign retry on the other node is taken for theft, and nothing ends early or lives longer.
 func TestF21_NodesWithOtherClocks(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		store := newHooked(memory.New())
 		store.clock = time.Now
 		node := func(off time.Duration) *engine {

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"slices"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/handstamp/handstamp"
 	"github.com/handstamp/handstamp/account"
 	"github.com/handstamp/handstamp/audit"
+	"github.com/handstamp/handstamp/internal/bubbletest"
 	"github.com/handstamp/handstamp/permission"
 )
 
@@ -30,7 +30,7 @@ func TestA4_RoleDefinitions(t *testing.T) {
 	for _, b := range backends() {
 		for _, mode := range modes() {
 			t.Run(b.name+"/"+string(mode), func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
+				bubbletest.Test(t, func(t *testing.T) {
 					inner := b.open(t)
 					node := func() *engine { return setup{store: newHooked(inner), now: time.Now}.open(t) }
 					first, second, cut := node(), node(), node()
@@ -71,7 +71,7 @@ func TestA4_RoleDefinitions(t *testing.T) {
 // TestRoleCopyIsACopy: the copy of the role table is not used when it could not be read again for longer than the log
 // remembers, nor after the log became another one.
 func TestRoleCopyIsACopy(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		e := setup{now: time.Now, change: func(o *handstamp.Options) { o.Token.StatelessTTL = time.Hour }}.open(t)
 		define(t, e, "editor", "posts:read", "posts:write")
 		setRoles(t, e, "ada", []string{"editor"})
@@ -108,7 +108,7 @@ func TestRoleCopyIsACopy(t *testing.T) {
 // TestGivenAMomentAgo: a permission that was given on another node a moment ago turns a "no" from memory into a yes; so
 // does a new login that satisfies a step-up.
 func TestGivenAMomentAgo(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		inner := setup{}.open(t).store.fullStore
 		first := setup{store: newHooked(inner), now: time.Now}.open(t)
 		second := setup{store: newHooked(inner), now: time.Now}.open(t)

@@ -7,11 +7,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/handstamp/handstamp"
 	"github.com/handstamp/handstamp/audit"
+	"github.com/handstamp/handstamp/internal/bubbletest"
 	"github.com/handstamp/handstamp/store/memory"
 	"github.com/handstamp/handstamp/token"
 )
@@ -232,8 +232,8 @@ func TestS4_MadeUpCredentialsAreNeverAdopted(t *testing.T) {
 // TestD6_LastSeenIsWrittenRarely: a thousand checks in ten seconds cost at most one write; in token mode none.
 func TestD6_LastSeenIsWrittenRarely(t *testing.T) {
 	for _, mode := range modes() {
-		synctest.Test(t, func(t *testing.T) {
-			e := bubble(t, nil)
+		bubbletest.Test(t, func(t *testing.T) {
+			e := inBubble(t, nil)
 			g := e.start(t, "ada", mode)
 			touched := 0
 			e.store.set(func(op string, call func() error) error {
@@ -267,8 +267,8 @@ func TestD6_LastSeenIsWrittenRarely(t *testing.T) {
 
 // TestS13_LastSeenRevivesNothing: what was noted before the end and is written after it changes nothing.
 func TestS13_LastSeenRevivesNothing(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		e := bubble(t, func(o *handstamp.Options) { o.Session.IdleTimeout = time.Minute })
+	bubbletest.Test(t, func(t *testing.T) {
+		e := inBubble(t, func(o *handstamp.Options) { o.Session.IdleTimeout = time.Minute })
 		ended, idle := e.start(t, "ada", handstamp.ModeSession), e.start(t, "bob", handstamp.ModeSession)
 		e.store.set(func(op string, call func() error) error {
 			if op == "Touch" {
@@ -394,7 +394,7 @@ func TestS11_Sessions(t *testing.T) {
 // TestHotPathWritesNothing: a check makes at most one look-up and no write, in every form, and a value token under a fresh
 // lease none at all; a made-up credential costs nothing.
 func TestHotPathWritesNothing(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		e := setup{store: memory.New(), now: time.Now}.open(t)
 		var calls []string
 		count := func(what string, want int, text string, rules ...handstamp.Rule) {

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/handstamp/handstamp"
 	"github.com/handstamp/handstamp/account"
 	"github.com/handstamp/handstamp/id"
+	"github.com/handstamp/handstamp/internal/bubbletest"
 	"github.com/handstamp/handstamp/permission"
 	"github.com/handstamp/handstamp/revoke"
 )
@@ -234,7 +234,7 @@ func TestTruthTable(t *testing.T) {
 							continue
 						}
 						t.Run(r.what, func(t *testing.T) {
-							synctest.Test(t, func(t *testing.T) { playTruth(t, b, mode, own, r) })
+							bubbletest.Test(t, func(t *testing.T) { playTruth(t, b, mode, own, r) })
 						})
 					}
 				})

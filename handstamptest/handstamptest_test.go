@@ -13,12 +13,12 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/handstamp/handstamp"
 	"github.com/handstamp/handstamp/account"
 	"github.com/handstamp/handstamp/handstamptest"
+	"github.com/handstamp/handstamp/internal/bubbletest"
 )
 
 // notes is an application's handler. It says who asks.
@@ -519,7 +519,7 @@ func TestNewContext(t *testing.T) {
 
 // TestBubble: a harness lives in a bubble of testing/synctest, too.
 func TestBubble(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		h := handstamptest.New(t)
 		ctx, cancel := h.Auth.Guard(t.Context(), verified(t, h, h.Login(httptest.NewRequest("GET", "/", nil), "ada")))
 		defer cancel()

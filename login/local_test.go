@@ -9,10 +9,10 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/handstamp/handstamp"
+	"github.com/handstamp/handstamp/internal/bubbletest"
 	"github.com/handstamp/handstamp/login"
 	"github.com/handstamp/handstamp/login/logintest"
 	"github.com/handstamp/handstamp/store/memory"
@@ -299,7 +299,7 @@ func TestOutagesKeepNobodyOut(t *testing.T) {
 
 // TestD50_OneWait: a store that lets everything run into its time-out is waited for once, not once for each step.
 func TestD50_OneWait(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		f, o := newOutage(t)
 		o.slow = 2 * time.Second
 		for i, word := range []string{"right", "wrong", "wrong", "wrong", "right"} {

@@ -15,10 +15,10 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/handstamp/handstamp"
+	"github.com/handstamp/handstamp/internal/bubbletest"
 	"github.com/handstamp/handstamp/remote"
 	"github.com/handstamp/handstamp/token"
 )
@@ -26,7 +26,7 @@ import (
 // TestOpenSaysWhatToConfigure: every mistake in what Open is given is an error that says what to do, and none repeats the
 // service key.
 func TestOpenSaysWhatToConfigure(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		f := newFleet(t, 1)
 		some := token.Generate(token.ServiceKey).Reveal()
 		noRevocations, noIntrospect := f.newKey("handstamp.introspect"), f.newKey("handstamp.revocations")
@@ -80,7 +80,7 @@ func TestOpenSaysWhatToConfigure(t *testing.T) {
 
 // TestNothingPrintsTheServiceKey: neither the Verifier nor what is logged while the server fails holds the key.
 func TestNothingPrintsTheServiceKey(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		f := newFleet(t, 1)
 		var logged safeBuilder
 		v := f.remote(public, func(o *remote.Options) {
@@ -307,7 +307,7 @@ func TestSlowAnswers(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubbletest.Test(t, func(t *testing.T) {
 				f := newFleet(t, 1)
 				v := f.remote(public)
 				g, opaque := f.logIn(handstamp.ModeToken, "ada"), f.logIn(handstamp.ModeSession, "ada")

@@ -9,9 +9,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"github.com/handstamp/handstamp/internal/bubbletest"
 	"github.com/handstamp/handstamp/jwt"
 )
 
@@ -79,7 +79,7 @@ func ringOf(p *publisher) *keys {
 // TestF42_UnknownKeyIDs: ten thousand made-up key ids cause a handful of reads, and then one every 30 s; nothing grows
 // with them, and a key that is really new is found.
 func TestF42_UnknownKeyIDs(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		first, next := newPublicKey(t), newPublicKey(t)
 		p := &publisher{}
 		p.publish(first)
@@ -132,7 +132,7 @@ func TestF42_UnknownKeyIDs(t *testing.T) {
 // TestD32_KnownStranger: an id that was looked for in vain causes no second read, so a client that goes on with a token of
 // yesterday uses nothing up.
 func TestD32_KnownStranger(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		p := &publisher{}
 		p.publish(newPublicKey(t))
 		k := ringOf(p)
@@ -151,7 +151,7 @@ func TestD32_KnownStranger(t *testing.T) {
 
 // TestD32_SingleFlight: however many need the keys at once, they are read once.
 func TestD32_SingleFlight(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		p := &publisher{}
 		p.publish(newPublicKey(t))
 		p.say(func(w http.ResponseWriter, _ *http.Request) {
@@ -177,7 +177,7 @@ func TestD32_SingleFlight(t *testing.T) {
 
 // TestD32_Refresh: the keys are read again at half of their age, and at once after an event about one.
 func TestD32_Refresh(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		old, next := newPublicKey(t), newPublicKey(t)
 		p := &publisher{}
 		p.publish(old)
@@ -240,7 +240,7 @@ func TestF42_Outage(t *testing.T) {
 		"never answering": func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubbletest.Test(t, func(t *testing.T) {
 				known := newPublicKey(t)
 				p := &publisher{}
 				p.publish(known)

@@ -8,13 +8,13 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"pgregory.net/rapid"
 
 	"github.com/handstamp/handstamp"
 	"github.com/handstamp/handstamp/id"
+	"github.com/handstamp/handstamp/internal/bubbletest"
 	"github.com/handstamp/handstamp/revoke"
 	"github.com/handstamp/handstamp/token"
 )
@@ -83,7 +83,7 @@ func TestLeaseNeverOutlastsItsKnowledge(t *testing.T) {
 			out: ms("out", 900), back: ms("back", 900), age: time.Duration(rapid.Int64Range(0, int64(2100*time.Millisecond)).Draw(rt, "age")),
 			lease: ms("lease", 1500) + 500*time.Millisecond,
 		}
-		synctest.Test(t, func(t *testing.T) {
+		bubbletest.Test(t, func(t *testing.T) {
 			remote := logOf(l)
 			clock := revoke.SystemClock()
 			h, err := remote.Register(t.Context(), revoke.Registration{Verifier: id.NewVerifier(time.Now())})
@@ -120,7 +120,7 @@ func TestFollower(t *testing.T) {
 		"refuses at first": {&leaser{lease: 2 * time.Second, refuse: 8}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubbletest.Test(t, func(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), openTimeout)
 				defer cancel()
 				f, err := revoke.Follow(ctx, followed{logOf(c.leaser)}, revoke.FollowOptions{})

@@ -5,10 +5,10 @@ import (
 	"os"
 	"strconv"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/handstamp/handstamp"
+	"github.com/handstamp/handstamp/internal/bubbletest"
 )
 
 // TestMoves: whatever happens between a Verifier and the nodes (it is moved from one to another behind one address or by its
@@ -24,7 +24,7 @@ func TestMoves(t *testing.T) {
 		first, seeds = s, 1
 	}
 	for seed := first; seed < first+seeds; seed++ {
-		synctest.Test(t, func(t *testing.T) { moves(t, seed) })
+		bubbletest.Test(t, func(t *testing.T) { moves(t, seed) })
 		if t.Failed() {
 			t.Fatalf("seed %d", seed)
 		}

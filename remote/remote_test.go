@@ -11,11 +11,11 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/handstamp/handstamp"
 	"github.com/handstamp/handstamp/id"
+	"github.com/handstamp/handstamp/internal/bubbletest"
 	"github.com/handstamp/handstamp/jwt"
 	"github.com/handstamp/handstamp/keyring"
 	"github.com/handstamp/handstamp/remote"
@@ -36,7 +36,7 @@ func modes() []handstamp.Mode {
 // TestVerifier: the credentials of every mode are good at another service, may there what their roles grant, and say whose
 // they are.
 func TestVerifier(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		f := newFleet(t, 1)
 		v := f.remote(public)
 		for _, mode := range modes() {
@@ -89,7 +89,7 @@ func TestRevocation(t *testing.T) {
 					within = bound
 				}
 				t.Run(name+"/"+string(mode)+"/within "+within.String(), func(t *testing.T) {
-					synctest.Test(t, func(t *testing.T) {
+					bubbletest.Test(t, func(t *testing.T) {
 						f := newFleet(t, 2)
 						f.net.set(func(n *network) { n.silent = silent })
 						v := f.remote("https://a.test")
@@ -129,7 +129,7 @@ func refused(m handstamp.Mode) string {
 func TestRoles(t *testing.T) {
 	for _, mode := range modes() {
 		t.Run(string(mode), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubbletest.Test(t, func(t *testing.T) {
 				f := newFleet(t, 2)
 				v := f.remote("https://a.test")
 				g := f.logIn(mode, "ada", "editor")
@@ -160,7 +160,7 @@ func TestRoles(t *testing.T) {
 
 // TestKeyRevoked: what a revoked key signed is refused, and what its successor signs is good at once.
 func TestKeyRevoked(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		f := newFleet(t, 2)
 		v := f.remote("https://a.test")
 		g, opaque := f.logIn(handstamp.ModeToken, "ada"), f.logIn(handstamp.ModeSession, "ada")
@@ -192,7 +192,7 @@ func TestKeyRevoked(t *testing.T) {
 
 // TestServiceKeyRevoked: a program's credential stops, and so does the Verifier whose own key is taken away.
 func TestServiceKeyRevoked(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		f := newFleet(t, 2)
 		v := f.remote("https://a.test")
 		key := f.newKey("posts:import")
@@ -222,7 +222,7 @@ func TestServiceKeyRevoked(t *testing.T) {
 
 // TestCache: what was asked once is answered from memory, by every form, until an event hits it.
 func TestCache(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		f := newFleet(t, 1)
 		v := f.remote(public, remembers)
 		g, other := f.logIn(handstamp.ModeSession, "ada"), f.logIn(handstamp.ModeSession, "bob")
@@ -258,7 +258,7 @@ func TestAlgorithms(t *testing.T) {
 		"ES256": {Algorithm: jwt.ES256}, "EdDSA": {Algorithm: jwt.EdDSA}, "HS256": {Algorithm: jwt.HS256}, "encrypted": {Encrypt: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubbletest.Test(t, func(t *testing.T) {
 				f := newFleetOf(t, 2, ring)
 				v := f.remote("https://a.test")
 				for _, mode := range modes() {
@@ -277,7 +277,7 @@ func TestAlgorithms(t *testing.T) {
 
 // TestF42_FloodThroughTheVerifier: tokens with made-up key ids are refused, each at once, and the server is hardly asked.
 func TestF42_FloodThroughTheVerifier(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		f := newFleet(t, 1)
 		v := f.remote(public)
 		g := f.logIn(handstamp.ModeToken, "ada")
@@ -308,7 +308,7 @@ func remembers(o *remote.Options) { o.Verifier.CacheBytes = 16 << 20 }
 func TestPartition(t *testing.T) {
 	for _, mode := range modes() {
 		t.Run(string(mode), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubbletest.Test(t, func(t *testing.T) {
 				f := newFleet(t, 1)
 				v := f.remote(public, remembers)
 				live, ended := f.logIn(mode, "ada"), f.logIn(mode, "ada")
@@ -338,7 +338,7 @@ func TestPartition(t *testing.T) {
 // TestNodeWithoutLease: a node that lost sight of the log gives no lease. A Verifier that has another node goes there, and
 // one that has none comes to know nothing.
 func TestNodeWithoutLease(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		f := newFleet(t, 2)
 		alone, both := f.remote("https://a.test"), f.remote("https://a.test,https://b.test")
 		g := f.logIn(handstamp.ModeToken, "ada")
@@ -374,7 +374,7 @@ func TestWaitFleet(t *testing.T) {
 				name = string(mode) + "/cut off"
 			}
 			t.Run(name, func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
+				bubbletest.Test(t, func(t *testing.T) {
 					f := newFleet(t, 2)
 					v := f.remote("https://a.test")
 					for round := range 20 {
@@ -406,7 +406,7 @@ func TestWaitFleet(t *testing.T) {
 
 // TestGuard: connections at another service end with their session, and with the news that it could not be found out.
 func TestGuard(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		f := newFleet(t, 2)
 		v := f.remote("https://a.test")
 		for _, mode := range modes() {
@@ -448,7 +448,7 @@ func TestGuard(t *testing.T) {
 func TestGuardAsks(t *testing.T) {
 	for _, mode := range modes() {
 		t.Run(string(mode), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubbletest.Test(t, func(t *testing.T) {
 				f := newFleet(t, 1)
 				v := f.remote(public)
 				g := f.logIn(mode, "ada")
@@ -483,7 +483,7 @@ func TestGuardAsks(t *testing.T) {
 // TestReset: after the log was replaced, nothing that was known before is believed.
 func TestReset(t *testing.T) {
 	for _, keep := range []bool{false, true} {
-		synctest.Test(t, func(t *testing.T) {
+		bubbletest.Test(t, func(t *testing.T) {
 			f := newFleet(t, 1)
 			v := f.remote(public)
 			var grants []handstamp.Grant
@@ -528,7 +528,7 @@ func TestReset(t *testing.T) {
 
 // TestRestart: a node that is replaced by another one, which has read the log from its beginning, serves on.
 func TestRestart(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		f := newFleet(t, 2)
 		v := f.remote(public)
 		g, ended := f.logIn(handstamp.ModeHybrid, "ada"), f.logIn(handstamp.ModeHybrid, "bob")
@@ -547,7 +547,7 @@ func TestRestart(t *testing.T) {
 
 // TestStepUp: the rules that an answer from memory cannot meet are asked about.
 func TestStepUp(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		f := newFleet(t, 1)
 		v := f.remote(public)
 		for _, mode := range modes() {
@@ -562,7 +562,7 @@ func TestStepUp(t *testing.T) {
 
 // TestClose: a closed Verifier answers nothing from memory.
 func TestClose(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		f := newFleet(t, 1)
 		v, err := remote.OpenWith(t.Context(), public, f.key, remote.Options{Transport: f.net})
 		must(t, err)
@@ -579,7 +579,7 @@ func TestClose(t *testing.T) {
 
 // TestOpenEnds: a server that answers, and never so that a lease comes of it, does not keep Open for ever.
 func TestOpenEnds(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		f := newFleet(t, 1)
 		f.net.set(func(n *network) {
 			n.hosts["auth.example.com"] = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

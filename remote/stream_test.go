@@ -5,10 +5,10 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/handstamp/handstamp"
+	"github.com/handstamp/handstamp/internal/bubbletest"
 )
 
 const (
@@ -34,7 +34,7 @@ func (f *fleet) streams(stream http.HandlerFunc) {
 // TestHeartbeatsRenewNothing: what merely arrives keeps no lease: a Verifier that hears every heartbeat and whose renewals
 // are lost comes to know nothing. Heartbeats cause no renewals either.
 func TestHeartbeatsRenewNothing(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		f := newFleet(t, 1)
 		f.streams(func(w http.ResponseWriter, r *http.Request) {
 			for n := 0; r.Context().Err() == nil; n++ {
@@ -67,7 +67,7 @@ func TestHeartbeatsRenewNothing(t *testing.T) {
 
 // TestSilentStream: a stream that says nothing for 2 s is opened again, ever more rarely while that does not help.
 func TestSilentStream(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		f := newFleet(t, 1)
 		f.streams(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 		v := f.remote(public)
@@ -89,7 +89,7 @@ func TestSilentStream(t *testing.T) {
 
 // TestStreamComesBack: after the network was gone for long, the stream is back and fast again.
 func TestStreamComesBack(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		f := newFleet(t, 1)
 		v := f.remote(public)
 		f.net.set(func(n *network) { n.refused["auth.example.com"] = true })
@@ -112,7 +112,7 @@ func TestStreamComesBack(t *testing.T) {
 
 // TestLyingStream: nothing that a stream says is believed. It may make a Verifier ask, and that not without measure.
 func TestLyingStream(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		f := newFleet(t, 1)
 		f.streams(func(w http.ResponseWriter, r *http.Request) {
 			for r.Context().Err() == nil {
@@ -146,7 +146,7 @@ func TestLyingStream(t *testing.T) {
 // TestChase: a renewal that does not bring what the stream spoke of, since another node has answered it, is repeated soon, and
 // not for ever.
 func TestChase(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		f := newFleet(t, 1)
 		told := make(chan struct{})
 		f.streams(func(w http.ResponseWriter, r *http.Request) {

@@ -2,8 +2,9 @@ package revoke
 
 import (
 	"testing"
-	"testing/synctest"
 	"time"
+
+	"github.com/handstamp/handstamp/internal/bubbletest"
 )
 
 func TestFleetClock(t *testing.T) {
@@ -52,7 +53,7 @@ func TestFleetClock(t *testing.T) {
 }
 
 func TestFleetNow(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		l := newFakeLog()
 		l.clock = func() time.Time { return time.Now().Add(-time.Hour) }
 		f := follow(t, l, FollowOptions{})
@@ -74,7 +75,7 @@ func TestFleetNow(t *testing.T) {
 }
 
 func TestSystemClock(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		clock := SystemClock()
 		a := clock()
 		time.Sleep(3 * time.Second)

@@ -8,10 +8,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/handstamp/handstamp/id"
+	"github.com/handstamp/handstamp/internal/bubbletest"
 )
 
 func follow(t *testing.T, l Log, opt FollowOptions) *Follower {
@@ -31,7 +31,7 @@ func says(f *Follower, session string) Verdict {
 }
 
 func TestFollowReplaysBeforeItReturns(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		l := newFakeLog()
 		for range 25_000 { // three pages
 			l.append(endOf("ses_old"))
@@ -51,7 +51,7 @@ func TestFollowReplaysBeforeItReturns(t *testing.T) {
 }
 
 func TestFollowFailsWithoutALog(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		l := newFakeLog()
 		l.fail = errDown
 		if _, err := Follow(t.Context(), l, FollowOptions{}); !errors.Is(err, errDown) {
@@ -78,7 +78,7 @@ func TestRevocationArrives(t *testing.T) {
 		{"woken up", false, ms},
 		{"by renewals alone", true, longestInterval + spacing},
 	} {
-		synctest.Test(t, func(t *testing.T) {
+		bubbletest.Test(t, func(t *testing.T) {
 			l := newFakeLog()
 			l.mute = tt.mute
 			f := follow(t, l, FollowOptions{})
@@ -101,7 +101,7 @@ func TestRevocationArrives(t *testing.T) {
 }
 
 func TestIdleRhythm(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		l := newFakeLog()
 		f := follow(t, l, FollowOptions{})
 		defer f.Close()
@@ -140,7 +140,7 @@ func TestLogDown(t *testing.T) {
 			}
 		},
 	} {
-		synctest.Test(t, func(t *testing.T) {
+		bubbletest.Test(t, func(t *testing.T) {
 			var lines bytes.Buffer
 			l := newFakeLog()
 			f := follow(t, l, FollowOptions{Logger: slog.New(slog.NewTextHandler(&lines, nil))})
@@ -175,7 +175,7 @@ func TestLogDown(t *testing.T) {
 }
 
 func TestResetDropsEverything(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		l := newFakeLog()
 		l.append(endOf("ses_1"))
 		var resets int
@@ -202,7 +202,7 @@ func TestResetDropsEverything(t *testing.T) {
 }
 
 func TestRemovedVerifierRegistersAnew(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		l := newFakeLog()
 		f := follow(t, l, FollowOptions{})
 		defer f.Close()
@@ -222,7 +222,7 @@ func TestRemovedVerifierRegistersAnew(t *testing.T) {
 }
 
 func TestOnEventsInOrder(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		l := newFakeLog()
 		l.append(endOf("ses_old"))
 		var got []uint64
@@ -251,7 +251,7 @@ func TestOnEventsInOrder(t *testing.T) {
 }
 
 func TestForgottenCopiesAreStale(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		l := newFakeLog()
 		l.append(endOf("ses_1"), endOf("ses_2"), endOf("ses_3"))
 		f := follow(t, l, FollowOptions{})
@@ -272,7 +272,7 @@ func TestForgottenCopiesAreStale(t *testing.T) {
 }
 
 func TestCloseEndsTheLease(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		l := newFakeLog()
 		f := follow(t, l, FollowOptions{})
 		f.Close()
@@ -288,7 +288,7 @@ func TestCloseEndsTheLease(t *testing.T) {
 
 // TestCloseSpeaksForRemotes: who holds a lease from a node that closes is waited for through its registration.
 func TestCloseSpeaksForRemotes(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		l := newFakeLog()
 		f := follow(t, l, FollowOptions{})
 		a, err := f.Answer(Renewal{Verifier: "vrf_r", Log: "log1", Limit: 10})
@@ -307,7 +307,7 @@ func TestCloseSpeaksForRemotes(t *testing.T) {
 
 // TestOneRequestThatHangs does not cost the lease.
 func TestOneRequestThatHangs(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		l := newFakeLog()
 		f := follow(t, l, FollowOptions{})
 		defer f.Close()
@@ -325,7 +325,7 @@ func TestOneRequestThatHangs(t *testing.T) {
 
 // TestDeadVerifiersAreRemoved by any other that lives, once an event has passed them by for longer than any lease.
 func TestDeadVerifiersAreRemoved(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		l := newFakeLog()
 		l.rows["vrf_dead"] = Registration{Verifier: "vrf_dead"}
 		f := follow(t, l, FollowOptions{})

@@ -6,10 +6,10 @@ import (
 	"slices"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/handstamp/handstamp/id"
+	"github.com/handstamp/handstamp/internal/bubbletest"
 )
 
 // farLog is a log whose calls take a while, as a database's do.
@@ -83,7 +83,7 @@ func (nodeLog) Forget(context.Context, time.Time, int) (n int, _ error) { return
 func TestWaitTakesRoundTrips(t *testing.T) {
 	const away = 2 * ms
 	for _, remotes := range []int{0, 1, 20} {
-		synctest.Test(t, func(t *testing.T) {
+		bubbletest.Test(t, func(t *testing.T) {
 			l := farLog{newFakeLog(), away}
 			a, b := follow(t, l, FollowOptions{}), follow(t, l, FollowOptions{})
 			defer a.Close()
@@ -128,7 +128,7 @@ func TestWaitTakesRoundTrips(t *testing.T) {
 // TestNoNeedlessRenewals: a node reads its own commit once and acknowledges it once, whether the log's wake-up comes before
 // the commit was confirmed, or while it is read back.
 func TestNoNeedlessRenewals(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		const away = 2 * ms
 		l := farLog{newFakeLog(), away}
 		l.mute = true
@@ -162,7 +162,7 @@ func TestNoNeedlessRenewals(t *testing.T) {
 // second and a burst, the lists are read once each 4 ms at most, nobody waits for long, and every verifier hears of an end
 // soon, also one that renews at the node where they happen.
 func TestStorm(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		const away = 2 * ms
 		l := farLog{newFakeLog(), away}
 		a, b := follow(t, l, FollowOptions{}), follow(t, l, FollowOptions{})
@@ -248,7 +248,7 @@ func TestLooks(t *testing.T) {
 // TestManyWaitersLookSeldom: a process reads the list once each 4 ms at most, however many wait, and whatever comes of it.
 func TestManyWaitersLookSeldom(t *testing.T) {
 	for _, fail := range []error{nil, errDown} {
-		synctest.Test(t, func(t *testing.T) {
+		bubbletest.Test(t, func(t *testing.T) {
 			l := newFakeLog()
 			f := follow(t, l, FollowOptions{})
 			defer f.Close()
@@ -276,7 +276,7 @@ func TestManyWaitersLookSeldom(t *testing.T) {
 
 // TestOwnEventIsAcknowledgedAtOnce: who ended something asks the log for it without being rung, which may not come.
 func TestOwnEventIsAcknowledgedAtOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		l := newFakeLog()
 		l.mute = true
 		f := follow(t, l, FollowOptions{})

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/handstamp/handstamp/id"
+	"github.com/handstamp/handstamp/internal/bubbletest"
 )
 
 const wholeWait = period * 112 / 100
@@ -56,7 +57,7 @@ func TestFleetWait(t *testing.T) {
 }
 
 func TestWaitForTheFleet(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		l := newFakeLog()
 		a, b := follow(t, l, FollowOptions{}), follow(t, l, FollowOptions{})
 		defer a.Close()
@@ -84,7 +85,7 @@ func TestWaitForTheFleet(t *testing.T) {
 
 // TestWaitNeverTakesLongerThanTheLease, whatever dead verifiers or the log do, and the dead cost only the first waiter.
 func TestWaitNeverTakesLongerThanTheLease(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		l := newFakeLog()
 		f := follow(t, l, FollowOptions{})
 		defer f.Close()
@@ -115,7 +116,7 @@ func TestWaitNeverTakesLongerThanTheLease(t *testing.T) {
 }
 
 func TestWaitWithoutAFollower(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		l := newFakeLog()
 		f := follow(t, l, FollowOptions{})
 		defer f.Close()
@@ -144,7 +145,7 @@ func TestWaitWithoutAFollower(t *testing.T) {
 }
 
 func TestWaitIsCancelled(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		l := newFakeLog()
 		f := follow(t, l, FollowOptions{})
 		defer f.Close()
@@ -159,7 +160,7 @@ func TestWaitIsCancelled(t *testing.T) {
 }
 
 func TestTooManyWaiters(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		l := newFakeLog()
 		f := follow(t, l, FollowOptions{})
 		defer f.Close()
@@ -199,7 +200,7 @@ func (l *slowList) Registered(ctx context.Context) ([]Registration, error) {
 
 // TestWaitersShareReads: many waiters cost the database little more than one, and none takes a list from before it asked.
 func TestWaitersShareReads(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		l := &slowList{fakeLog: newFakeLog()}
 		f := follow(t, l, FollowOptions{})
 		defer f.Close()

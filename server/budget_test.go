@@ -8,11 +8,11 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/handstamp/handstamp"
 	"github.com/handstamp/handstamp/account"
+	"github.com/handstamp/handstamp/internal/bubbletest"
 	"github.com/handstamp/handstamp/server"
 	"github.com/handstamp/handstamp/store/memory"
 )
@@ -102,7 +102,7 @@ func (x slowWork[T]) Do(ctx context.Context, fn func(T) error) error {
 // TestSlowStore: whoever asks hears within 3 s that nothing can be said, also where the stores are asked several times for
 // one answer and each time is within its own bound. A wait for the fleet is not part of that.
 func TestSlowStore(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		must := func(err error) {
 			t.Helper()
 			if err != nil {

@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/handstamp/handstamp/internal/bubbletest"
 	"github.com/handstamp/handstamp/internal/config"
 	"github.com/handstamp/handstamp/login/password"
 )
@@ -239,7 +240,7 @@ func TestBench_interrupted_step(t *testing.T) {
 // A second signal ends the program only once there was time to clean up.
 func TestBench_second_signal(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var released atomic.Bool
 		stop := releaseLater(ctx, func() { released.Store(true) })

@@ -8,8 +8,9 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
+
+	"github.com/handstamp/handstamp/internal/bubbletest"
 )
 
 // halfRequest sends the beginning of a request whose body never comes.
@@ -66,7 +67,7 @@ func TestR1_timeouts_are_set(t *testing.T) {
 
 // Work for a request ends before its connection does.
 func TestR1_requests_have_a_deadline(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		began := time.Now()
 		var left time.Duration
 		h := withDeadline(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {

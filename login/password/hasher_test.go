@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+
+	"github.com/handstamp/handstamp/internal/bubbletest"
 )
 
 func diff(before, after Work) Work {
@@ -194,7 +196,7 @@ func TestP10_RemainderProperty(t *testing.T) {
 }
 
 func TestHasherBusyAndCancelled(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		q := NewQueue(1, 1, 0)
 		h, err := NewHasher(HasherOptions{Params: cheap, Queue: q, InsecureCost: true})
 		if err != nil {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/handstamp/handstamp"
+	"github.com/handstamp/handstamp/internal/bubbletest"
 )
 
 func TestQueueDefaults(t *testing.T) {
@@ -26,7 +27,7 @@ func TestQueueDefaults(t *testing.T) {
 
 // No more than the workers run at once, whatever comes; so memory is bounded.
 func TestQueueBoundsWhatRuns(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		q := NewQueue(3, 100, time.Hour)
 		var running, most, done atomic.Int32
 		var all sync.WaitGroup
@@ -71,7 +72,7 @@ func occupy(t *testing.T, q *Queue) (free func()) {
 }
 
 func TestQueueServesInOrderOfArrival(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		q := NewQueue(1, 100, time.Hour)
 		free := occupy(t, q)
 		var order []int
@@ -89,7 +90,7 @@ func TestQueueServesInOrderOfArrival(t *testing.T) {
 
 // A newcomer must not overtake those who wait at the moment a slot comes free.
 func TestQueueNobodyOvertakes(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		q := NewQueue(1, 10, time.Hour)
 		free := occupy(t, q)
 		var order []string
@@ -106,7 +107,7 @@ func TestQueueNobodyOvertakes(t *testing.T) {
 }
 
 func TestQueueRefusesWhenTooManyWait(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		q := NewQueue(1, 2, 2500*time.Millisecond)
 		free := occupy(t, q)
 		var served atomic.Int32
@@ -135,7 +136,7 @@ func TestQueueRefusesWhenTooManyWait(t *testing.T) {
 }
 
 func TestQueueBoundsTheWait(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		q := NewQueue(1, 10, 2*time.Second)
 		free := occupy(t, q)
 		start := time.Now()
@@ -155,7 +156,7 @@ func TestQueueBoundsTheWait(t *testing.T) {
 }
 
 func TestQueueCancelLeaves(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		q := NewQueue(1, 2, time.Hour)
 		free := occupy(t, q)
 		gone := errors.New("client went away")
@@ -186,7 +187,7 @@ func TestQueueCancelLeaves(t *testing.T) {
 
 // The slot comes at the moment at which the one who waits leaves: it must reach the next one.
 func TestQueueSlotComesWhileLeaving(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		q := NewQueue(1, 2, time.Hour)
 		if err := q.acquire(t.Context()); err != nil {
 			t.Fatal(err)
@@ -211,7 +212,7 @@ func TestQueueSlotComesWhileLeaving(t *testing.T) {
 
 // The slot comes at the moment at which patience ends: it is taken.
 func TestQueueSlotComesAtTheLastMoment(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		q := NewQueue(1, 2, time.Second)
 		if err := q.acquire(t.Context()); err != nil {
 			t.Fatal(err)
@@ -244,7 +245,7 @@ func TestQueueSurvivesPanic(t *testing.T) {
 
 // Slots are neither lost nor made when turns, ends of patience and cancellations meet.
 func TestQueueKeepsCountUnderRaces(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		q := NewQueue(2, 8, 3*time.Millisecond)
 		var running atomic.Int32
 		var served, busy, gone atomic.Int32
@@ -284,7 +285,7 @@ func TestQueueKeepsCountUnderRaces(t *testing.T) {
 // TestQueueIsOutsideBudgets: waiting for a turn and hashing do not use up what the stores may take, or in a crowd nobody
 // whose turn comes would have time left to log in.
 func TestQueueIsOutsideBudgets(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		ctx, cancel := handstamp.WithBudget(t.Context(), time.Second)
 		defer cancel()
 		q := NewQueue(1, 1, 0)

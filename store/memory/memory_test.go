@@ -10,6 +10,7 @@ import (
 
 	"github.com/handstamp/handstamp"
 	"github.com/handstamp/handstamp/id"
+	"github.com/handstamp/handstamp/internal/bubbletest"
 	"github.com/handstamp/handstamp/revoke"
 	"github.com/handstamp/handstamp/store/memory"
 	"github.com/handstamp/handstamp/store/storetest"
@@ -36,7 +37,7 @@ func TestStore(t *testing.T) {
 
 // TestWaitingEndsWithContext holds a unit open: whoever waits for it is let go by its own context.
 func TestWaitingEndsWithContext(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		s := memory.New()
 		inside, release := make(chan struct{}), make(chan struct{})
 		var holder sync.WaitGroup
@@ -66,7 +67,7 @@ func TestWaitingEndsWithContext(t *testing.T) {
 
 // TestWatchWakes counts: each append that follows the last wake-up wakes, and what changes no log does not.
 func TestWatchWakes(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		s := memory.New()
 		ctx, cancel := context.WithCancel(t.Context())
 		wakes, over := 0, make(chan error, 1)

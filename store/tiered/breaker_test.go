@@ -4,8 +4,9 @@ import (
 	"context"
 	"errors"
 	"testing"
-	"testing/synctest"
 	"time"
+
+	"github.com/handstamp/handstamp/internal/bubbletest"
 )
 
 var errAway = errors.New("away")
@@ -13,7 +14,7 @@ var errAway = errors.New("away")
 // TestBreaker: a cache that does not answer is left alone after a few tries, tried by one call at a time, for pauses that
 // double, and used again once it answers.
 func TestBreaker(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		s := New(nil, nil, Options{})
 		calls := 0
 		call := func(err error) bool {
@@ -65,7 +66,7 @@ func TestBreaker(t *testing.T) {
 // TestProbe: while one call tries whether the cache is back all others go to the database, and a caller who goes away says
 // nothing about the cache.
 func TestProbe(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		s := New(nil, nil, Options{})
 		for range maxFailures {
 			s.call(t.Context(), func(context.Context) error { return errAway })
@@ -100,7 +101,7 @@ func TestProbe(t *testing.T) {
 
 // TestTimeout bounds a call that gets no answer.
 func TestTimeout(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		for given, want := range map[time.Duration]time.Duration{0: defaultTimeout, 1: leastTimeout, time.Hour: maxTimeout, 30 * time.Millisecond: 30 * time.Millisecond} {
 			s, began := New(nil, nil, Options{Timeout: given}), time.Now()
 			if s.call(t.Context(), func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }) || time.Since(began) != want {
