@@ -112,14 +112,14 @@ func TestIdleRhythm(t *testing.T) {
 				t.Fatal("the lease lapsed though the log answers")
 			}
 		}
-		if n := l.called("Renew") - before; n < 19 || n > 21 {
-			t.Errorf("%d renewals in 10 s, want 20", n)
+		if n := l.called("Renew") - before; n < 24 || n > 26 {
+			t.Errorf("%d renewals in 10 s, want 25", n)
 		}
 		for range 1_000 { // however often it is rung
 			f.hurry()
 			time.Sleep(ms)
 		}
-		if n := l.called("Renew") - before - 20; n > 50+burst {
+		if n := l.called("Renew") - before - 25; n > 50+burst {
 			t.Errorf("%d renewals in a second of ringing, want at most one each 20 ms, and a burst", n)
 		}
 	})

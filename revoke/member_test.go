@@ -290,7 +290,7 @@ func TestLearnMovesNoNumber(t *testing.T) {
 
 func TestRhythm(t *testing.T) {
 	for lease, want := range map[time.Duration]time.Duration{
-		2 * time.Second: 500 * ms, 30 * time.Second: 500 * ms, 500 * ms: 125 * ms, time.Millisecond: spacing,
+		2 * time.Second: 400 * ms, 30 * time.Second: 400 * ms, 500 * ms: 125 * ms, time.Millisecond: spacing,
 	} {
 		b := newBench(t)
 		b.log.head.Lease = lease

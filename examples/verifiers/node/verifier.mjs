@@ -14,7 +14,7 @@ export class Refused extends Error {
 
 export class Verifier {
   #id = newID(); #log = ""; #applied = 0; #tag = ""; #low = 0; #events = new Map(); // "kind id" → its events, in order
-  #lease = NONE; #pending = NONE; #period = 500; #ahead = 0; #stopped = false;
+  #lease = NONE; #pending = NONE; #period = 400; #ahead = 0; #stopped = false;
   #keys = new Map(); #keysAt = -Infinity; #keysRead;
 
   constructor(url, serviceKey, issuer = url, audience = issuer) { Object.assign(this, { url, issuer, audience }); this.#secret = () => serviceKey; }
@@ -98,7 +98,7 @@ export class Verifier {
       this.#low = a.low;
       for (const [name, list] of this.#events) if (list.at(-1).seq <= a.low && !name.startsWith("key ")) this.#events.delete(name);
     }
-    [this.#period, this.#ahead] = [Math.min(500, a.lease_ms / 4), Date.parse(a.now) - performance.now()];
+    [this.#period, this.#ahead] = [Math.min(400, a.lease_ms / 4), Date.parse(a.now) - performance.now()];
     // A lease may be used once a question that acknowledged everything it rests on was answered.
     const lease = { ...t0, ms: a.lease_ms - 1.12 * a.age_ms, head: a.head }, complete = !a.more && this.#applied === a.head;
     if (sent >= this.#pending.head) this.#lease = this.#pending;

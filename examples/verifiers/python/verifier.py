@@ -44,7 +44,7 @@ class Verifier:
     def __init__(self, url, service_key, issuer=None, audience=None):
         self.url, self.key, self.issuer = urllib.parse.urlsplit(url), service_key, issuer or url
         self.audience, self.lock, self.line, self.stopped = audience or self.issuer, threading.Lock(), None, False
-        self.period, self.ahead, self.keys, self.keys_at, self.keys_failed = 0.5, 0.0, {}, -1e9, None
+        self.period, self.ahead, self.keys, self.keys_at, self.keys_failed = 0.4, 0.0, {}, -1e9, None
         self.reset("", 0, "")
 
     def reset(self, log, low, tag):  # another log: nothing of what was known is known
@@ -142,7 +142,7 @@ class Verifier:
             if number(a["low"]) > self.low:
                 self.low = a["low"]
                 self.events = {name: list_ for name, list_ in self.events.items() if list_[-1]["seq"] > self.low or name[0] == "key"}
-            self.period, self.ahead = min(0.5, lease / 4), timestamp(a["now"]) - time.monotonic()
+            self.period, self.ahead = min(0.4, lease / 4), timestamp(a["now"]) - time.monotonic()
             # A lease may be used once a question that acknowledged everything it rests on was answered.
             granted, complete = (mono, wall, lease - 1.12 * age, head), not a["more"] and self.applied == head
             if sent >= self.pending[3]:
