@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -218,10 +219,19 @@ func (y *trial) everyone(ctx context.Context) ([]handstamp.Session, error) {
 	a, s := y.u.a, y.u.s
 	if !a.counted {
 		var err error
-		a.everyone, err = s.everyone(ctx, maxUsers, func(r record) (bool, error) {
-			sub, err := y.subject(ctx, r.User)
-			now, _ := after(r.Session, slices.Concat(y.u.events, y.given)) // an event of this unit may have spared it
-			return stands(now, sub), err
+		a.everyone, err = s.everyone(ctx, maxUsers, func(page []record) ([]record, error) {
+			all := page[:0]
+			for _, r := range page {
+				sub, err := y.subject(ctx, r.User)
+				if err != nil {
+					return nil, err
+				}
+				now, _ := after(r.Session, slices.Concat(y.u.events, y.given)) // an event of this unit may have spared it
+				if stands(now, sub) {
+					all = append(all, r)
+				}
+			}
+			return all, nil
 		})
 		if errors.Is(err, errMany) {
 			return nil, y.u.restart(func(ctx context.Context) error { return s.countEveryone(ctx, a) })
@@ -308,22 +318,45 @@ func (y *trial) subject(ctx context.Context, user handstamp.UserID) (handstamp.S
 func (s *Store) countEveryone(ctx context.Context, a *attempt) error {
 	a.counted, a.subjects = true, make(map[handstamp.UserID]handstamp.Subject)
 	var err error
-	a.everyone, err = s.everyone(ctx, maxCounted+1, func(r record) (bool, error) {
-		sub, known := a.subjects[r.User]
-		if !known {
-			var err error
-			if sub, err = s.base.Sessions().Subject(ctx, r.User); err != nil {
-				return false, fmt.Errorf("read the subject of a session: %w", err)
-			}
-			a.subjects[r.User] = sub
+	a.everyone, err = s.everyone(ctx, maxCounted+1, func(page []record) ([]record, error) {
+		if err := s.know(ctx, a.subjects, page); err != nil {
+			return nil, err
 		}
-		return stands(r.Session, sub), nil
+		all := page[:0]
+		for _, r := range page {
+			if stands(r.Session, a.subjects[r.User]) {
+				all = append(all, r)
+			}
+		}
+		return all, nil
 	})
 	if err != nil && ctx.Err() == nil {
 		a.everyone, a.subjects, a.uncounted = nil, nil, true
 		return nil
 	}
 	return err
+}
+
+// know reads the subjects of records that it does not know yet.
+func (s *Store) know(ctx context.Context, subjects map[handstamp.UserID]handstamp.Subject, page []record) error {
+	unknown := make(map[handstamp.UserID]bool)
+	for _, r := range page {
+		if _, known := subjects[r.User]; !known {
+			unknown[r.User] = true
+		}
+	}
+	if len(unknown) == 0 {
+		return nil
+	}
+	users := slices.Collect(maps.Keys(unknown))
+	found, err := s.base.Subjects(ctx, users)
+	if err != nil {
+		return fmt.Errorf("read the subjects of sessions: %w", err)
+	}
+	for i, user := range users {
+		subjects[user] = found[i]
+	}
+	return nil
 }
 
 // errMany says that sessions are of more users than are to be looked at.
@@ -334,8 +367,9 @@ func stands(s handstamp.Session, sub handstamp.Subject) bool {
 	return s.Stamp >= max(sub.Ended, sub.AllEnded)
 }
 
-// everyone reads sessions that may be live, no more than are counted, and of no more users than are to be looked at.
-func (s *Store) everyone(ctx context.Context, users int, stands func(record) (bool, error)) ([]record, error) {
+// everyone reads sessions that may be live, no more than are counted, and of no more users than are to be looked at. From
+// each page standing takes those that no end has hit.
+func (s *Store) everyone(ctx context.Context, users int, standing func(page []record) ([]record, error)) ([]record, error) {
 	var all []record
 	seen := make(map[handstamp.UserID]bool)
 	for _, mode := range []string{"n", "a"} {
@@ -348,21 +382,16 @@ func (s *Store) everyone(ctx context.Context, users int, stands func(record) (bo
 				break
 			}
 			after = l.last()
-			for _, r := range l.found {
-				if r.EndedBy != 0 {
-					continue
-				}
+			page := slices.DeleteFunc(l.found, func(r record) bool { return r.EndedBy != 0 })
+			for _, r := range page {
 				if seen[r.User] = true; len(seen) > users {
 					return nil, errMany
 				}
-				ok, err := stands(r)
-				if err != nil {
-					return nil, err
-				}
-				if ok {
-					all = append(all, r)
-				}
 			}
+			if page, err = standing(page); err != nil {
+				return nil, err
+			}
+			all = append(all, page...)
 		}
 	}
 	return all, nil

@@ -468,11 +468,13 @@ func TestEndWhileReplacing(t *testing.T) {
 	}
 }
 
-// asked is a base that does something after a subject was read, once, before the reader has the answer.
+// asked is a base that does something after a subject was read, once, before the reader has the answer. It counts the
+// questions.
 type asked struct {
 	redis.Base
-	mu sync.Mutex
-	do func()
+	mu    sync.Mutex
+	do    func()
+	times int
 }
 
 func (b *asked) Sessions() handstamp.Sessions { return askedSessions{b.Base.Sessions(), b} }
@@ -497,6 +499,7 @@ func (b *asked) was() {
 	b.mu.Lock()
 	do := b.do
 	b.do = nil
+	b.times++
 	b.mu.Unlock()
 	if do != nil {
 		do()
@@ -608,15 +611,19 @@ func TestAllEndedOfManyUsers(t *testing.T) {
 		return nil
 	}))
 	appendTo(t, s, event(revoke.KindUser, "usr_7", revoke.End))
+	other, b := slow(t, s)
 	runs := 0
 	var a handstamp.Appended
-	must(t, s.Work().Do(t.Context(), func(tx handstamp.Tx) (err error) {
+	must(t, other.Work().Do(t.Context(), func(tx handstamp.Tx) (err error) {
 		runs++
 		a, err = tx.Append(t.Context(), event(revoke.KindAll, "", revoke.End), event(revoke.KindAll, "", revoke.End))
 		return err
 	}))
 	if a.Sessions != 58 || a.More || runs > 2 {
 		t.Errorf("all/end = %d sessions, more: %v, after %d runs; want 58", a.Sessions, a.More, runs)
+	}
+	if b.times != 1 {
+		t.Errorf("the base was asked %d times about 30 users, want once for a page", b.times)
 	}
 }
 
