@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -335,28 +334,6 @@ func (s *Store) countEveryone(ctx context.Context, a *attempt) error {
 		return nil
 	}
 	return err
-}
-
-// know reads the subjects of records that it does not know yet.
-func (s *Store) know(ctx context.Context, subjects map[handstamp.UserID]handstamp.Subject, page []record) error {
-	unknown := make(map[handstamp.UserID]bool)
-	for _, r := range page {
-		if _, known := subjects[r.User]; !known {
-			unknown[r.User] = true
-		}
-	}
-	if len(unknown) == 0 {
-		return nil
-	}
-	users := slices.Collect(maps.Keys(unknown))
-	found, err := s.base.Subjects(ctx, users)
-	if err != nil {
-		return fmt.Errorf("read the subjects of sessions: %w", err)
-	}
-	for i, user := range users {
-		subjects[user] = found[i]
-	}
-	return nil
 }
 
 // errMany says that sessions are of more users than are to be looked at.

@@ -139,20 +139,34 @@ func (s *Store) batch(ctx context.Context, args ...string) (batch, error) {
 // withSubjects reads the subjects of records, and says at which number of the log that was; 0 for none.
 func (s *Store) withSubjects(ctx context.Context, l listing) (b batch, head uint64, err error) {
 	b = batch{l, make(map[handstamp.UserID]handstamp.Subject)}
-	for _, r := range l.found {
-		b.subjects[r.User] = handstamp.Subject{}
+	if err := s.know(ctx, b.subjects, l.found); err != nil {
+		return batch{}, 0, err
 	}
-	if len(b.subjects) == 0 {
-		return b, 0, nil
-	}
-	all, err := s.base.Subjects(ctx, slices.Collect(maps.Keys(b.subjects)))
-	if err != nil {
-		return batch{}, 0, fmt.Errorf("read the subjects of sessions: %w", err)
-	}
-	for _, sub := range all {
-		b.subjects[sub.User], head = sub, sub.Head
+	for _, sub := range b.subjects {
+		head = sub.Head // of all, since they were read together
 	}
 	return b, head, nil
+}
+
+// know reads the subjects of records that are not known yet, all together.
+func (s *Store) know(ctx context.Context, subjects map[handstamp.UserID]handstamp.Subject, records []record) error {
+	unknown := make(map[handstamp.UserID]bool)
+	for _, r := range records {
+		if _, known := subjects[r.User]; !known {
+			unknown[r.User] = true
+		}
+	}
+	if len(unknown) == 0 {
+		return nil
+	}
+	all, err := s.base.Subjects(ctx, slices.Collect(maps.Keys(unknown)))
+	if err != nil {
+		return fmt.Errorf("read the subjects of sessions: %w", err)
+	}
+	for _, sub := range all {
+		subjects[sub.User] = sub
+	}
+	return nil
 }
 
 // judge returns the subject of a record of the batch. It reports false if the record must be looked up by itself, since the
